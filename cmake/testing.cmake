@@ -1,0 +1,30 @@
+# strobe_add_test(<name> SOURCES file… LIBS target… LABEL unit|conformance|slow|gpu [TIMEOUT seconds]):
+# one GoogleTest program, one ctest entry.
+enable_testing()
+
+function(strobe_add_test name)
+  if(NOT STROBE_TESTS)
+    return()
+  endif()
+  cmake_parse_arguments(PARSE_ARGV 1 ARG "" "LABEL;TIMEOUT" "SOURCES;LIBS")
+  if(NOT ARG_TIMEOUT)
+    set(ARG_TIMEOUT 600)
+  endif()
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE ${ARG_LIBS} strobe_testkit strobe_testkit_main
+                        strobe_warnings)
+  add_test(NAME ${name} COMMAND ${name})
+  set_tests_properties(${name} PROPERTIES LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT}
+                       SKIP_REGULAR_EXPRESSION "every test was skipped")
+endfunction()
+
+# strobe_add_bench(<name> SOURCES file… LIBS target…): a Google Benchmark program.
+function(strobe_add_bench name)
+  if(NOT STROBE_TESTS)
+    return()
+  endif()
+  cmake_parse_arguments(PARSE_ARGV 1 ARG "" "" "SOURCES;LIBS")
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE ${ARG_LIBS} strobe_testkit strobe_warnings
+                        benchmark::benchmark_main)
+endfunction()

@@ -1,0 +1,117 @@
+#include "strobe/core/arena.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+namespace strobe {
+namespace {
+
+constexpr int64_t kAlignment = 64;
+constexpr int64_t kChunkBytes = int64_t{64} << 20;
+constexpr int64_t kGuardBytes = 512 * 4;  // on each side of an allocation, when poison is on
+constexpr unsigned char kGuardByte = 0xa5;
+
+int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
+
+// NaN in every floating type; a large number in integers.
+void fill_with_poison(void* data, int64_t bytes, DType dtype) {
+  std::memset(data, dtype == DType::i32 ? 0x7f : 0xff, bytes);
+}
+
+}  // namespace
+
+ArenaOptions Arena::options_from_environment() {
+  const char* poison = std::getenv("STROBE_POISON");
+  return {.poison = poison != nullptr && std::string_view(poison) == "1"};
+}
+
+Arena::Arena(ArenaOptions options) : options_(options) {
+  if (options_.limit_bytes == 0) options_.limit_bytes = cpu_info().memory_bytes;
+}
+
+Arena::~Arena() {
+  release_to(0);
+  for (const Chunk& chunk : chunks_) munmap(chunk.data, chunk.size);
+}
+
+// Leaves used chunks' tails empty: the stack order makes every release a reset of `used`.
+size_t Arena::chunk_with_room(int64_t bytes) {
+  const size_t top = live_.empty() ? 0 : live_.back().chunk;
+  for (size_t i = top; i < chunks_.size(); ++i) {
+    if (chunks_[i].size - chunks_[i].used >= bytes) return i;
+  }
+  const int64_t size = round_up(std::max(bytes, kChunkBytes), kChunkBytes);
+  void* data = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  check(data != MAP_FAILED, "out of memory: the system refused ", size >> 20, " MiB");
+  madvise(data, size, MADV_HUGEPAGE);  // fewer TLB misses; harmless where refused
+  chunks_.push_back({static_cast<char*>(data), size, 0});
+  return chunks_.size() - 1;
+}
+
+Tensor Arena::allocate(MemoryUse use, DType dtype, const Shape& shape) {
+  const int64_t bytes = shape.numel() * static_cast<int64_t>(size_of(dtype));
+  check(bytes >= 0, "allocation of shape ", shape);
+  check(report_.current_total_bytes + bytes <= options_.limit_bytes, "out of memory: ", use,
+        " need ", bytes >> 20, " MiB more for a tensor of shape ", shape, ", in use are ",
+        report_.current_total_bytes >> 20, " MiB of ", options_.limit_bytes >> 20, " MiB");
+  const int64_t guard = options_.poison ? kGuardBytes : 0;
+  const int64_t needed = round_up(bytes, kAlignment) + 2 * guard;
+  const size_t index = chunk_with_room(needed);
+  Chunk& chunk = chunks_[index];
+  char* begin = chunk.data + chunk.used;
+  char* data = begin + guard;
+  live_.push_back({index, chunk.used, data, bytes, use});
+  chunk.used += needed;
+  if (options_.poison) {
+    std::memset(begin, kGuardByte, needed);
+    fill_with_poison(data, bytes, dtype);
+  }
+  const auto category = static_cast<size_t>(use);
+  report_.current_bytes[category] += bytes;
+  report_.current_total_bytes += bytes;
+  report_.peak_bytes[category] =
+      std::max(report_.peak_bytes[category], report_.current_bytes[category]);
+  report_.peak_total_bytes = std::max(report_.peak_total_bytes, report_.current_total_bytes);
+  return Tensor::contiguous(data, dtype, shape);
+}
+
+bool Arena::guards_intact(const Allocation& a) const {
+  const auto is_guard = [](unsigned char byte) { return byte == kGuardByte; };
+  const auto* data = reinterpret_cast<const unsigned char*>(a.data);
+  return std::all_of(data - kGuardBytes, data, is_guard) &&
+         std::all_of(data + a.bytes, data + round_up(a.bytes, kAlignment) + kGuardBytes, is_guard);
+}
+
+void Arena::check_guards() const {
+  if (!options_.poison) return;
+  for (const Allocation& a : live_) {
+    check(guards_intact(a), "memory was written outside an allocation of ", a.bytes, " bytes (",
+          a.use, ")");
+  }
+}
+
+void Arena::release_to(size_t mark) {
+  while (live_.size() > mark) {
+    const Allocation& a = live_.back();
+    if (options_.poison && !guards_intact(a)) {
+      // A destructor must not throw, and going on would hide the overrun.
+      std::fputs("strobe: memory was written outside an allocation\n", stderr);
+      std::abort();
+    }
+    report_.current_bytes[static_cast<size_t>(a.use)] -= a.bytes;
+    report_.current_total_bytes -= a.bytes;
+    chunks_[a.chunk].used = a.chunk_used_before;
+    live_.pop_back();
+  }
+}
+
+void Arena::reset_peaks() {
+  report_.peak_bytes = report_.current_bytes;
+  report_.peak_total_bytes = report_.current_total_bytes;
+}
+
+}  // namespace strobe

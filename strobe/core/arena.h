@@ -1,0 +1,101 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <string_view>
+#include <vector>
+
+#include "strobe/core/tensor.h"
+
+namespace strobe {
+
+// What a piece of memory is for: the categories of every memory report.
+enum class MemoryUse : unsigned char {
+  weights,      // parameters, and their 16-bit working copies
+  gradients,    // of parameters
+  optimizer,    // AdamW's moments
+  activations,  // kept from forward to backward, and the gradients that flow back
+  attention,    // kept by attention for its backward, and attention's workspace
+  workspace,    // scratch of all other ops
+};
+constexpr int kMemoryUses = 6;
+constexpr std::string_view to_text(MemoryUse use) {
+  constexpr std::string_view names[] = {"weights",     "gradients", "optimizer",
+                                        "activations", "attention", "workspace"};
+  return names[static_cast<int>(use)];
+}
+
+// Bytes by category, as asked for (alignment and guard bands not counted).
+struct MemoryReport {
+  std::array<int64_t, kMemoryUses> current_bytes{};
+  std::array<int64_t, kMemoryUses> peak_bytes{};  // of each category by itself
+  int64_t current_total_bytes = 0;
+  int64_t peak_total_bytes = 0;  // of the sum: at most the sum of the peaks
+};
+
+struct ArenaOptions {
+  // Fill every allocation with NaN (integers with 0x7f7f7f7f) and check guard bands around it when
+  // it is released. Tests switch it on; STROBE_POISON=1 does so in any program.
+  bool poison = false;
+  int64_t limit_bytes = 0;  // refuse to grow beyond this; 0: the machine's physical memory
+};
+
+// Owner of all tensors' memory: a stack. An allocation lives until the Scope in which it was made
+// ends, or as long as the arena. Addresses are 64-byte aligned and never move. One thread at a time.
+class Arena {
+ public:
+  explicit Arena(ArenaOptions options = options_from_environment());
+  ~Arena();
+  Arena(const Arena&) = delete;
+  Arena& operator=(const Arena&) = delete;
+
+  // A contiguous tensor of unspecified content. Throws Error when the limit would be passed.
+  Tensor allocate(MemoryUse use, DType dtype, const Shape& shape);
+
+  const MemoryReport& report() const { return report_; }
+  void reset_peaks();
+
+  // Throws if a guard band of a live allocation was written (only with poison).
+  void check_guards() const;
+
+  static ArenaOptions options_from_environment();
+
+  // Everything allocated after a Scope began is released when it ends.
+  class Scope {
+   public:
+    explicit Scope(Arena& arena) : arena_(arena), mark_(arena.live_.size()) {}
+    ~Scope() { arena_.release_to(mark_); }
+    Scope(const Scope&) = delete;
+    Scope& operator=(const Scope&) = delete;
+
+   private:
+    Arena& arena_;
+    size_t mark_;
+  };
+
+ private:
+  struct Chunk {
+    char* data;
+    int64_t size;
+    int64_t used;
+  };
+  struct Allocation {
+    size_t chunk;
+    int64_t chunk_used_before;
+    char* data;
+    int64_t bytes;
+    MemoryUse use;
+  };
+
+  void release_to(size_t mark);
+  size_t chunk_with_room(int64_t bytes);
+  bool guards_intact(const Allocation& allocation) const;
+
+  ArenaOptions options_;
+  std::vector<Chunk> chunks_;
+  std::vector<Allocation> live_;
+  MemoryReport report_;
+};
+
+}  // namespace strobe

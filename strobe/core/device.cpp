@@ -1,0 +1,75 @@
+#include "strobe/core/device.h"
+
+#include <sched.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <fstream>
+
+#include "strobe/core/check.h"
+
+namespace strobe {
+namespace {
+
+Isa detect_isa() {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                    __builtin_cpu_supports("f16c");
+  if (!avx2) return Isa::scalar;
+  const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+  if (!avx512) return Isa::avx2;
+  return __builtin_cpu_supports("avx512bf16") ? Isa::avx512_bf16 : Isa::avx512;
+#else
+  return Isa::scalar;
+#endif
+}
+
+Isa allowed_isa(Isa detected) {
+  const char* wish = std::getenv("STROBE_MAX_ISA");
+  if (wish == nullptr) return detected;
+  for (Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512, Isa::avx512_bf16}) {
+    if (to_text(isa) == wish) return isa < detected ? isa : detected;
+  }
+  throw_error(fmt::format(
+      "STROBE_MAX_ISA is '{}', allowed are scalar, avx2, avx512, avx512_bf16", wish));
+}
+
+std::string read_model() {
+  std::ifstream file("/proc/cpuinfo");
+  for (std::string line; std::getline(file, line);) {
+    if (line.starts_with("model name")) return line.substr(line.find(':') + 2);
+  }
+  return "unknown CPU";
+}
+
+int count_cores() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  return sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
+}
+
+}  // namespace
+
+const CpuInfo& cpu_info() {
+  static const CpuInfo info = {
+      .model = read_model(),
+      .isa = allowed_isa(detect_isa()),
+      .cores = count_cores(),
+      .memory_bytes = sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGE_SIZE),
+  };
+  return info;
+}
+
+std::string why_not_isa(Isa isa, const Device& device) {
+  if (device.kind != DeviceKind::cpu) {
+    return fmt::format("runs on cpu, not on {}", device.kind);
+  }
+  if (isa > cpu_info().isa) {
+    return fmt::format("needs {}, this CPU offers {}", isa, cpu_info().isa);
+  }
+  return "";
+}
+
+}  // namespace strobe

@@ -1,0 +1,113 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+
+#include "strobe/core/context.h"
+#include "strobe/core/random.h"
+#include "strobe/core/tensor.h"
+#include "strobe/ops/attention/mask.h"
+
+namespace strobe {
+
+// Scaled dot-product attention. For every batch entry b, query head h and query i:
+//
+//   S[i,j] = scale · q[i]·k[j] + bias[i,j]  where key j is visible to query i, else −∞          (1)
+//   L[i]   = ln Σ_j exp S[i,j]                                                                 (2)
+//   P[i,j] = exp(S[i,j] − L[i])                                                                (3)
+//   out[i] = Σ_j Z[i,j] P[i,j] v[j]       Z = dropout: 0 or 1/keep; 1 without                  (4)
+//
+// Query head h reads key/value head h / (heads_q / heads_kv) (grouped-query attention).
+// A query that sees no key, and a padded query, gives out = 0, lse = −∞ and zero gradients; a masked
+// key gets dk = dv = 0. Whatever lies in padding, NaN included, changes nothing else.
+//
+// Layout "bthd": [batch, time, heads, head_dim]; any strides as long as head_dim is contiguous, so
+// a packed QKV projection is three views of one buffer. Element types f32 and bf16, all four alike.
+// head_dim is a multiple of 8 from 8 to 256.
+
+// Optional restrictions of which keys are visible, beside the mask.
+struct AttentionPadding {
+  // i32 [batch], each in [0, Tk] (keys) or [0, Tq] (queries): positions outside [begin, end) are
+  // padding. Absent: begin is 0, end is the length. Left padding: begin > 0; right: end < length.
+  Tensor key_begin, key_end;
+  Tensor query_begin, query_end;
+};
+
+struct AttentionForward {
+  Tensor q;     // [B, Tq, Hq, D]
+  Tensor k, v;  // [B, Tk, Hkv, D]
+  Tensor out;   // [B, Tq, Hq, D]          set
+  Tensor lse;   // [B, Hq, Tq] f32         set: natural log of the scaled scores' exp sum (eq. 2)
+  float scale = 0;  // usually 1/sqrt(D)
+  Mask mask;
+  AttentionPadding padding;
+  Tensor bias;  // f32 [B or 1, Hq or 1, Tq or 1, Tk], added to the scaled scores; −∞ masks. Absent: 0
+  Dropout dropout;
+  // Packed sequences, "thd": i32 [sequences + 1], ascending from 0. Then q, out are [1, ΣTq, Hq, D],
+  // k, v are [1, ΣTk, Hkv, D], lse is [1, Hq, ΣTq], and sequence s is rows [cu[s], cu[s+1]). Masks
+  // and dropout count positions from the start of a sequence; padding and bias must be absent.
+  Tensor cu_seqlens_q, cu_seqlens_k;
+  // What the chosen algorithm keeps for its backward: attention_saved_bytes() of memory. Absent
+  // when no backward follows.
+  Tensor saved;
+};
+
+struct AttentionBackward {
+  Tensor q, k, v, out, lse, dout;  // as in the forward pass; dout like out
+  Tensor dq, dk, dv;               // like q, k, v       set
+  float scale = 0;
+  Mask mask;
+  AttentionPadding padding;
+  Tensor bias;
+  Dropout dropout;  // the same as in the forward pass
+  Tensor cu_seqlens_q, cu_seqlens_k;
+  Tensor saved;  // as the forward pass left it
+};
+
+// Throws Error when an argument is missing, misshapen or out of range, or when no implementation
+// that the context allows can run the problem (then with each one's reason).
+void attention_forward(Context& ctx, const AttentionForward& args);
+
+// Bit-reproducible for a given shape and thread count.
+void attention_backward(Context& ctx, const AttentionBackward& args);
+
+// Everything that decides which implementation runs, and how much memory it takes.
+struct AttentionProblem {
+  int64_t batch = 0;  // sequences, also when packed
+  int64_t seq_q = 0, seq_k = 0;  // packed: the sums over all sequences
+  int64_t heads_q = 0, heads_kv = 0;
+  int64_t head_dim = 0;
+  DType dtype = DType::f32;
+  Mask mask;
+  bool has_dropout = false;
+  bool has_bias = false;
+  bool has_padding = false;
+  bool is_packed = false;
+  bool needs_backward = false;  // a backward pass follows or is this
+};
+
+AttentionProblem problem_of(const AttentionForward& args);
+AttentionProblem problem_of(const AttentionBackward& args);
+
+// A row of the table of implementations.
+struct AttentionImpl {
+  std::string_view name;  // "cpu_flash_avx512"
+  Algorithm algorithm;    // standard or flash
+  std::string (*why_not)(const AttentionProblem&, const Device&);  // empty: can run
+  int64_t (*saved_bytes)(const AttentionProblem&);      // kept from forward to backward
+  int64_t (*workspace_bytes)(const AttentionProblem&);  // during a pass: the larger of the two
+  void (*forward)(Context&, const AttentionForward&);
+  void (*backward)(Context&, const AttentionBackward&);
+};
+
+// Best first. Tests, benchmarks and `strobe info` enumerate the same rows.
+std::span<const AttentionImpl> attention_impls();
+
+// The implementation that attention_forward would run.
+const AttentionImpl& select_attention(const Context& ctx, const AttentionProblem& problem);
+
+// Size of `saved` for the implementation that the context selects (0: none is needed).
+int64_t attention_saved_bytes(const Context& ctx, const AttentionProblem& problem);
+
+}  // namespace strobe

@@ -1,0 +1,25 @@
+#pragma once
+
+#include <span>
+
+#include "strobe/core/context.h"
+#include "strobe/core/tensor.h"
+
+namespace strobe {
+
+// to = from, rounded to the nearest value of to's type (ties to even). f32, f16 and bf16, contiguous.
+struct Cast {
+  Tensor from;
+  Tensor to;  // set
+};
+
+void cast(Context& ctx, const Cast& args);
+
+struct CastImpl {
+  std::string_view name;
+  std::string (*why_not)(DType dtype, const Device& device);
+  void (*run)(Context&, const Cast&);
+};
+std::span<const CastImpl> cast_impls();
+
+}  // namespace strobe

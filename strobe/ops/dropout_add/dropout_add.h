@@ -1,0 +1,34 @@
+#pragma once
+
+#include <span>
+
+#include "strobe/core/context.h"
+#include "strobe/core/random.h"
+#include "strobe/core/tensor.h"
+
+namespace strobe {
+
+// Dropout with residual add: y = residual + Z∘x, Z = 0 or 1/keep by position, 1 without dropout.
+// Element e (counted row-major from 0) falls where byte e mod 16 (little-endian, words in order) of
+// philox({e/16 low, e/16 high, 0, 0}, dropout.key), 10 rounds, is below dropout.threshold.
+// Tensors are alike, f32 or bf16, contiguous, of any shape; arithmetic in f32.
+struct DropoutAddForward {
+  Tensor x;
+  Tensor residual;  // or absent: 0
+  Tensor y;         // set; may be x or residual itself
+  Dropout dropout;
+};
+
+struct DropoutAddBackward {
+  Tensor dy;
+  Tensor dx;        // set to Z∘dy; may be dy itself. The residual's gradient is dy.
+  Dropout dropout;  // the same as in the forward pass
+};
+
+void dropout_add_forward(Context& ctx, const DropoutAddForward& args);
+void dropout_add_backward(Context& ctx, const DropoutAddBackward& args);
+
+using DropoutAddImpl = OpImpl<DropoutAddForward, DropoutAddBackward>;
+std::span<const DropoutAddImpl> dropout_add_impls();
+
+}  // namespace strobe

@@ -1,0 +1,30 @@
+#pragma once
+
+#include <span>
+
+#include "strobe/core/context.h"
+#include "strobe/core/tensor.h"
+
+namespace strobe {
+
+// GELU in its tanh form (Hendrycks & Gimpel 2016; GPT-2's "gelu_new"):
+//   y = ½x(1 + tanh(√(2/π)·(x + 0.044715x³)))
+// Tensors are alike, f32 or bf16, contiguous, of any shape; arithmetic in f32.
+struct GeluForward {
+  Tensor x;
+  Tensor y;  // set
+};
+
+struct GeluBackward {
+  Tensor x;   // as in the forward pass
+  Tensor dy;
+  Tensor dx;  // set; may be dy itself
+};
+
+void gelu_forward(Context& ctx, const GeluForward& args);
+void gelu_backward(Context& ctx, const GeluBackward& args);
+
+using GeluImpl = OpImpl<GeluForward, GeluBackward>;
+std::span<const GeluImpl> gelu_impls();
+
+}  // namespace strobe

@@ -1,0 +1,38 @@
+#pragma once
+
+#include <span>
+
+#include "strobe/core/context.h"
+#include "strobe/core/tensor.h"
+
+namespace strobe {
+
+// y = x·weight + bias, then optionally GELU: a fully connected layer. Products accumulate in f32.
+// x, weight and y are alike, f32 or bf16; logits may be f32 with bf16 operands. The last dimension
+// of x and y is contiguous; `weight` is a view whose one dimension is contiguous: GPT-2's Conv1D
+// stores [K, N]; a PyTorch Linear or a tied embedding [N, K] is passed as its transpose.
+struct LinearForward {
+  Tensor x;       // [M, K]
+  Tensor weight;  // [K, N]
+  Tensor bias;    // [N] f32, or absent
+  Tensor y;       // [M, N]   set
+  bool gelu = false;      // y = gelu_tanh(x·weight + bias)
+  Tensor pre_activation;  // [M, N] like y, or absent; set to x·weight + bias (only with gelu)
+};
+
+struct LinearBackward {
+  Tensor x, weight;  // as in the forward pass
+  Tensor dy;         // [M, N] like x: the gradient of x·weight + bias
+  Tensor dx;         // [M, K] like x, or absent       set
+  Tensor dweight;    // [K, N] f32, strides like weight  added to when `accumulate`, else set
+  Tensor dbias;      // [N] f32, or absent             likewise
+  bool accumulate = false;
+};
+
+void linear_forward(Context& ctx, const LinearForward& args);
+void linear_backward(Context& ctx, const LinearBackward& args);
+
+using LinearImpl = OpImpl<LinearForward, LinearBackward>;
+std::span<const LinearImpl> linear_impls();
+
+}  // namespace strobe

@@ -1,0 +1,37 @@
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "strobe/core/dtype.h"
+
+namespace strobe::testing {
+
+// The tolerance rule of docs/numerics.md. `plain` is what a plain computation in the same precision
+// (inputs, intermediates and outputs rounded where numerics.md says) gives; `reference` is exact
+// (double, on the same rounded inputs). Passes when
+//   max |actual − reference| ≤ 2·max |plain − reference| + 2 ulp(max |reference|)   over all, and
+//   the same holds for the root mean square of every row by itself (a bad row cannot hide).
+// NaN never passes, unless the reference itself is −∞ or +∞ there and the values are equal.
+// `row` is the length of a row; the values are row-major.
+::testing::AssertionResult as_good_as_plain(std::string_view name, const std::vector<double>& actual,
+                                            const std::vector<double>& plain,
+                                            const std::vector<double>& reference, int64_t row,
+                                            DType dtype);
+
+// |actual − reference| ≤ absolute + relative·|reference| for every element. NaN never passes.
+::testing::AssertionResult is_close(std::string_view name, const std::vector<double>& actual,
+                                    const std::vector<double>& reference, double relative,
+                                    double absolute);
+
+// Equal values (so −0 equals 0); NaN never passes.
+::testing::AssertionResult is_equal(std::string_view name, const std::vector<double>& actual,
+                                    const std::vector<double>& reference);
+
+// ‖actual − reference‖ / ‖reference‖, infinite when an element is NaN.
+double relative_error(const std::vector<double>& actual, const std::vector<double>& reference);
+
+}  // namespace strobe::testing
