@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <map>
 #include <string>
@@ -32,10 +33,34 @@ class Context {
     return found == wishes_.end() ? none : found->second;
   }
 
+  // Wall time spent in an op that times itself (attention does), since the context was made.
+  double seconds_in(std::string_view op) const {
+    const auto found = seconds_.find(op);
+    return found == seconds_.end() ? 0 : found->second;
+  }
+
+  // Adds its own lifetime to seconds_in(op).
+  class Timer {
+   public:
+    Timer(Context& ctx, std::string_view op) : ctx_(ctx), op_(op) {}
+    ~Timer() {
+      const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start_;
+      ctx_.seconds_[std::string(op_)] += elapsed.count();
+    }
+    Timer(const Timer&) = delete;
+    Timer& operator=(const Timer&) = delete;
+
+   private:
+    Context& ctx_;
+    std::string_view op_;
+    std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+  };
+
  private:
   Device device_;
   Arena arena_;
   std::map<std::string, Wish, std::less<>> wishes_;
+  std::map<std::string, double, std::less<>> seconds_;
 };
 
 }  // namespace strobe
