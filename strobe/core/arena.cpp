@@ -75,7 +75,10 @@ Tensor Arena::allocate(MemoryUse use, DType dtype, const Shape& shape) {
   report_.current_total_bytes += bytes;
   report_.peak_bytes[category] =
       std::max(report_.peak_bytes[category], report_.current_bytes[category]);
-  report_.peak_total_bytes = std::max(report_.peak_total_bytes, report_.current_total_bytes);
+  if (report_.current_total_bytes > report_.peak_total_bytes) {
+    report_.peak_total_bytes = report_.current_total_bytes;
+    report_.at_peak_bytes = report_.current_bytes;
+  }
   return Tensor::contiguous(data, dtype, shape);
 }
 
@@ -110,7 +113,7 @@ void Arena::release_to(size_t mark) {
 }
 
 void Arena::reset_peaks() {
-  report_.peak_bytes = report_.current_bytes;
+  report_.peak_bytes = report_.at_peak_bytes = report_.current_bytes;
   report_.peak_total_bytes = report_.current_total_bytes;
 }
 

@@ -32,6 +32,7 @@ struct MemoryReport {
   std::array<int64_t, kMemoryUses> peak_bytes{};  // of each category by itself
   int64_t current_total_bytes = 0;
   int64_t peak_total_bytes = 0;  // of the sum: at most the sum of the peaks
+  std::array<int64_t, kMemoryUses> at_peak_bytes{};  // in use when the sum peaked; they add up to it
 };
 
 struct ArenaOptions {
