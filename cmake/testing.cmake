@@ -2,6 +2,11 @@
 # one GoogleTest program, one ctest entry.
 enable_testing()
 
+# Every test runs on two threads and says so, so that `ctest -j` fills a machine without crowding it.
+set(STROBE_TEST_THREADS 2)
+set(STROBE_TEST_ENVIRONMENT OMP_NUM_THREADS=${STROBE_TEST_THREADS}
+                            ${STROBE_SANITIZER_ENVIRONMENT})
+
 function(strobe_add_test name)
   if(NOT STROBE_TESTS)
     return()
@@ -15,6 +20,8 @@ function(strobe_add_test name)
                         strobe_warnings)
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT}
+                       PROCESSORS ${STROBE_TEST_THREADS}
+                       ENVIRONMENT "${STROBE_TEST_ENVIRONMENT}"
                        SKIP_REGULAR_EXPRESSION "every test was skipped")
 endfunction()
 

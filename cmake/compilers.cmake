@@ -1,0 +1,15 @@
+# ccache where it is installed, and nvcc where it is asked for.
+find_program(STROBE_CCACHE ccache DOC "compiler cache, used when found")
+if(STROBE_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${STROBE_CCACHE})
+  set(CMAKE_CUDA_COMPILER_LAUNCHER ${STROBE_CCACHE})
+endif()
+
+if(STROBE_CUDA)
+  if(NOT CMAKE_CUDA_ARCHITECTURES)
+    set(CMAKE_CUDA_ARCHITECTURES 80 90 CACHE STRING "GPU architectures to compile for")
+  endif()
+  set(CMAKE_CUDA_STANDARD 20)
+  set(CMAKE_CUDA_STANDARD_REQUIRED ON)
+  enable_language(CUDA)
+endif()
