@@ -38,7 +38,7 @@ struct AttentionForward {
   Tensor q;     // [B, Tq, Hq, D]
   Tensor k, v;  // [B, Tk, Hkv, D]
   Tensor out;   // [B, Tq, Hq, D]          set
-  Tensor lse;   // [B, Hq, Tq] f32         set: natural log of the scaled scores' exp sum (eq. 2)
+  Tensor lse;   // [B, Hq, Tq] f32, contiguous  set: natural log of the scores' exp sum (eq. 2)
   float scale = 0;  // usually 1/sqrt(D)
   Mask mask;
   AttentionPadding padding;
@@ -76,6 +76,8 @@ void attention_backward(Context& ctx, const AttentionBackward& args);
 struct AttentionProblem {
   int64_t batch = 0;  // sequences, also when packed
   int64_t seq_q = 0, seq_k = 0;  // packed: the sums over all sequences
+  int64_t packed_pairs = 0;      // packed: Σ Tq·Tk over the sequences
+  int64_t packed_pairs_max = 0;  // packed: the largest Tq·Tk of a sequence
   int64_t heads_q = 0, heads_kv = 0;
   int64_t head_dim = 0;
   DType dtype = DType::f32;

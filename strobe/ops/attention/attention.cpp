@@ -1,0 +1,245 @@
+#include "strobe/ops/attention/attention.h"
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "strobe/ops/attention/impls.h"
+
+namespace strobe {
+namespace {
+
+constexpr int64_t kMaxHeadDim = 256;
+constexpr int64_t kHeadDimStep = 8;
+
+// One of q, k, v and what is like them.
+void check_bthd(const char* name, const Tensor& x, const Shape& shape, DType dtype) {
+  check_tensor(name, x, dtype, shape);
+  check(x.strides[3] == 1, name, " has stride ", x.strides[3],
+        " in its last dimension, head_dim must be contiguous");
+}
+
+void check_i32_vector(const char* name, const Tensor& x, int64_t size) {
+  check_tensor(name, x, DType::i32, {size});
+  check(x.is_contiguous(), name, " has stride ", x.strides[0], ", must be contiguous");
+}
+
+// Whether the values of x may be read here: device memory is checked by nobody.
+bool is_readable(const Tensor& x) { return x.device == DeviceKind::cpu; }
+
+void check_positions(const char* name, const Tensor& x, int64_t batch, int64_t length) {
+  if (!x.has_data()) return;
+  check_i32_vector(name, x, batch);
+  if (!is_readable(x)) return;
+  for (int64_t b = 0; b < batch; ++b) {
+    const int32_t position = x.as<int32_t>()[b];
+    check(position >= 0 && position <= length, name, "[", b, "] is ", position,
+          ", allowed is 0 to ", length);
+  }
+}
+
+void check_cu_seqlens(const char* name, const Tensor& x, int64_t total) {
+  check(x.rank() == 1 && x.shape[0] >= 1, name, " has shape ", x.shape,
+        ", expected [sequences + 1]");
+  check_i32_vector(name, x, x.shape[0]);
+  if (!is_readable(x)) return;
+  const auto* values = x.as<int32_t>();
+  const int64_t last = x.shape[0] - 1;
+  check(values[0] == 0, name, "[0] is ", values[0], ", must be 0");
+  for (int64_t s = 0; s < last; ++s) {
+    check(values[s] <= values[s + 1], name, "[", s + 1, "] is ", values[s + 1],
+          ", less than the value before, ", values[s]);
+  }
+  check(values[last] == total, name, " ends with ", values[last], ", the rows to share out are ",
+        total);
+}
+
+template <class Args>
+void validate_packing(const Args& a) {
+  const Tensor &cu_q = a.cu_seqlens_q, &cu_k = a.cu_seqlens_k;
+  check(cu_q.has_data() == cu_k.has_data(), "cu_seqlens_", cu_q.has_data() ? "k" : "q",
+        " is absent, packed sequences need both cu_seqlens_q and cu_seqlens_k");
+  if (!cu_q.has_data()) return;
+  check(a.q.shape[0] == 1, "q has batch ", a.q.shape[0], ", packed sequences need batch 1");
+  check(cu_q.shape == cu_k.shape, "cu_seqlens_k has shape ", cu_k.shape, ", cu_seqlens_q has ",
+        cu_q.shape);
+  check_cu_seqlens("cu_seqlens_q", cu_q, a.q.shape[1]);
+  check_cu_seqlens("cu_seqlens_k", cu_k, a.k.shape[1]);
+  const AttentionPadding& p = a.padding;
+  check(!p.key_begin.has_data() && !p.key_end.has_data() && !p.query_begin.has_data() &&
+            !p.query_end.has_data(),
+        "padding is given with cu_seqlens, packed sequences have none");
+  check(!a.bias.has_data(), "bias is given with cu_seqlens, packed sequences have none");
+}
+
+void validate_bias(const Tensor& bias, const Shape& scores) {
+  if (!bias.has_data()) return;
+  check(bias.dtype == DType::f32, "bias is ", bias.dtype, ", must be f32");
+  bool fits = bias.rank() == 4 && bias.shape[3] == scores[3];
+  for (int d = 0; fits && d < 3; ++d) fits = bias.shape[d] == 1 || bias.shape[d] == scores[d];
+  check(fits, "bias has shape ", bias.shape, ", expected ", scores,
+        ", where each but the last may be 1");
+  check(bias.strides[3] == 1, "bias has stride ", bias.strides[3],
+        " in its last dimension, keys must be contiguous");
+}
+
+void validate_mask(const Mask& mask) {
+  check(mask.left >= 0, "mask window left is ", mask.left, ", must be at least 0");
+  check(mask.right >= 0, "mask window right is ", mask.right, ", must be at least 0");
+}
+
+template <class Args>
+void validate_devices(const Args& a, DeviceKind device) {
+  const auto check_device = [&](const char* name, const Tensor& x) {
+    check(!x.has_data() || x.device == device, name, " is on ", x.device, ", the context on ",
+          device);
+  };
+  check_device("q", a.q);
+  check_device("k", a.k);
+  check_device("v", a.v);
+  check_device("out", a.out);
+  check_device("lse", a.lse);
+  check_device("bias", a.bias);
+  check_device("key_begin", a.padding.key_begin);
+  check_device("key_end", a.padding.key_end);
+  check_device("query_begin", a.padding.query_begin);
+  check_device("query_end", a.padding.query_end);
+  check_device("cu_seqlens_q", a.cu_seqlens_q);
+  check_device("cu_seqlens_k", a.cu_seqlens_k);
+  check_device("saved", a.saved);
+}
+
+// What both passes share.
+template <class Args>
+void validate_common(const Args& a, DeviceKind device) {
+  for (const auto& [name, x] : {std::pair{"q", a.q}, {"k", a.k}, {"v", a.v}}) {
+    check(x.has_data(), name, " is absent");
+    check(x.rank() == 4, name, " has shape ", x.shape, ", expected [batch, time, heads, head_dim]");
+  }
+  const DType dtype = a.q.dtype;
+  check(dtype == DType::f32 || dtype == DType::bf16, "q is ", dtype, ", allowed are f32 and bf16");
+  const int64_t batch = a.q.shape[0], seq_q = a.q.shape[1], heads_q = a.q.shape[2];
+  const int64_t head_dim = a.q.shape[3], seq_k = a.k.shape[1], heads_kv = a.k.shape[2];
+  check(head_dim >= kHeadDimStep && head_dim <= kMaxHeadDim && head_dim % kHeadDimStep == 0,
+        "head_dim is ", head_dim, ", allowed are the multiples of ", kHeadDimStep, " from ",
+        kHeadDimStep, " to ", kMaxHeadDim);
+  check(heads_q >= 1, "q has ", heads_q, " heads, must have at least 1");
+  check(heads_kv >= 1 && heads_q % heads_kv == 0, "k has ", heads_kv,
+        " heads, which must divide q's ", heads_q);
+  check_bthd("q", a.q, {batch, seq_q, heads_q, head_dim}, dtype);
+  check_bthd("k", a.k, {batch, seq_k, heads_kv, head_dim}, dtype);
+  check_bthd("v", a.v, {batch, seq_k, heads_kv, head_dim}, dtype);
+  check_bthd("out", a.out, a.q.shape, dtype);
+  check_tensor("lse", a.lse, DType::f32, {batch, heads_q, seq_q});
+  check(a.lse.is_contiguous(), "lse has strides ", a.lse.strides, ", must be contiguous");
+  check(std::isfinite(a.scale), "scale is ", a.scale, ", must be finite");
+  validate_devices(a, device);
+  validate_mask(a.mask);
+  check_positions("key_begin", a.padding.key_begin, batch, seq_k);
+  check_positions("key_end", a.padding.key_end, batch, seq_k);
+  check_positions("query_begin", a.padding.query_begin, batch, seq_q);
+  check_positions("query_end", a.padding.query_end, batch, seq_q);
+  validate_bias(a.bias, {batch, heads_q, seq_q, seq_k});
+  validate_packing(a);
+}
+
+void validate_saved(const Tensor& saved, const AttentionImpl& impl, int64_t needed) {
+  check(static_cast<int64_t>(saved.bytes()) >= needed, "saved has ", saved.bytes(), " bytes, ",
+        impl.name, " keeps ", needed);
+  check(saved.is_contiguous(), "saved has strides ", saved.strides, ", must be contiguous");
+}
+
+template <class Args>
+AttentionProblem problem_of_any(const Args& a) {
+  AttentionProblem problem = {
+      .batch = a.q.shape[0],
+      .seq_q = a.q.shape[1],
+      .seq_k = a.k.shape[1],
+      .heads_q = a.q.shape[2],
+      .heads_kv = a.k.shape[2],
+      .head_dim = a.q.shape[3],
+      .dtype = a.q.dtype,
+      .mask = a.mask,
+      .has_dropout = a.dropout.active(),
+      .has_bias = a.bias.has_data(),
+      .has_padding = a.padding.key_begin.has_data() || a.padding.key_end.has_data() ||
+                     a.padding.query_begin.has_data() || a.padding.query_end.has_data(),
+      .is_packed = a.cu_seqlens_q.has_data(),
+  };
+  if (!problem.is_packed) return problem;
+  problem.batch = a.cu_seqlens_q.shape[0] - 1;
+  if (!is_readable(a.cu_seqlens_q)) return problem;
+  const auto *cu_q = a.cu_seqlens_q.template as<int32_t>();
+  const auto *cu_k = a.cu_seqlens_k.template as<int32_t>();
+  for (int64_t s = 0; s < problem.batch; ++s) {
+    const int64_t pairs = int64_t{cu_q[s + 1] - cu_q[s]} * (cu_k[s + 1] - cu_k[s]);
+    problem.packed_pairs += pairs;
+    problem.packed_pairs_max = std::max(problem.packed_pairs_max, pairs);
+  }
+  return problem;
+}
+
+}  // namespace
+
+AttentionProblem problem_of(const AttentionForward& args) {
+  AttentionProblem problem = problem_of_any(args);
+  problem.needs_backward = args.saved.has_data();
+  return problem;
+}
+
+AttentionProblem problem_of(const AttentionBackward& args) {
+  AttentionProblem problem = problem_of_any(args);
+  problem.needs_backward = true;
+  return problem;
+}
+
+std::span<const AttentionImpl> attention_impls() {
+  static const std::vector<AttentionImpl> rows = [] {
+    std::vector<AttentionImpl> all;
+    for (const auto& impls : {attention_impls_cuda(), attention_impls_cpu()}) {
+      all.insert(all.end(), impls.begin(), impls.end());
+    }
+    return all;
+  }();
+  return rows;
+}
+
+const AttentionImpl& select_attention(const Context& ctx, const AttentionProblem& problem) {
+  return select("attention", attention_impls(), problem, ctx.device(), ctx.wish("attention"));
+}
+
+int64_t attention_saved_bytes(const Context& ctx, const AttentionProblem& problem) {
+  return select_attention(ctx, problem).saved_bytes(problem);
+}
+
+void attention_forward(Context& ctx, const AttentionForward& args) {
+  const Context::Timer timer(ctx, "attention");
+  validate_common(args, ctx.device().kind);
+  const AttentionProblem problem = problem_of(args);
+  const AttentionImpl& impl = select_attention(ctx, problem);
+  if (args.saved.has_data()) validate_saved(args.saved, impl, impl.saved_bytes(problem));
+  impl.forward(ctx, args);
+}
+
+void attention_backward(Context& ctx, const AttentionBackward& args) {
+  const Context::Timer timer(ctx, "attention");
+  const DeviceKind device = ctx.device().kind;
+  validate_common(args, device);
+  check_bthd("dout", args.dout, args.q.shape, args.q.dtype);
+  check_bthd("dq", args.dq, args.q.shape, args.q.dtype);
+  check_bthd("dk", args.dk, args.k.shape, args.q.dtype);
+  check_bthd("dv", args.dv, args.v.shape, args.q.dtype);
+  for (const auto& [name, x] : {std::pair{"dout", args.dout}, {"dq", args.dq}, {"dk", args.dk},
+                                {"dv", args.dv}}) {
+    check(x.device == device, name, " is on ", x.device, ", the context on ", device);
+  }
+  const AttentionProblem problem = problem_of(args);
+  const AttentionImpl& impl = select_attention(ctx, problem);
+  const int64_t needed = impl.saved_bytes(problem);
+  check(needed == 0 || args.saved.has_data(), "saved is absent, ", impl.name, " keeps ", needed,
+        " bytes from forward to backward");
+  if (args.saved.has_data()) validate_saved(args.saved, impl, needed);
+  impl.backward(ctx, args);
+}
+
+}  // namespace strobe
