@@ -67,4 +67,12 @@ void check_tensor(const char* name, const Tensor& tensor, DType dtype, const Sha
   check_shape(name, tensor, shape, where);
 }
 
+void check_contiguous(const char* name, const Tensor& tensor, DType dtype, const Shape& shape,
+                      Where where) {
+  check_tensor(name, tensor, dtype, shape, where);
+  check<const char*, const char*, Shape, const char*, Shape, const char*>(
+      tensor.is_contiguous(), name, " of shape ", tensor.shape, " has strides ", tensor.strides,
+      ", it must be contiguous", where);
+}
+
 }  // namespace strobe

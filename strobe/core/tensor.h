@@ -78,5 +78,8 @@ void check_shape(const char* name, const Tensor& tensor, const Shape& shape,
                  Where where = Where::here());
 void check_tensor(const char* name, const Tensor& tensor, DType dtype, const Shape& shape,
                   Where where = Where::here());
+// check_tensor, and that the elements lie row-major without gaps.
+void check_contiguous(const char* name, const Tensor& tensor, DType dtype, const Shape& shape,
+                      Where where = Where::here());
 
 }  // namespace strobe
