@@ -50,6 +50,11 @@ STROBE_HD constexpr PhiloxKey random_key(uint64_t seed, uint64_t step, uint32_t 
   return {{mixed.word[0], mixed.word[1]}};
 }
 
+// Sites of random_key(): no two consumers of one run's seed draw the same numbers.
+constexpr uint32_t kSiteWeights = 0;   // first weights; the step is the parameter's index
+constexpr uint32_t kSiteShuffle = 1;   // order of the data; the step is the epoch
+constexpr uint32_t kSiteDropout = 16;  // and on: a model numbers its dropouts from here
+
 // Dropout decides with one byte: an element falls where its byte is below `threshold`.
 // p is rounded to a multiple of 1/256, and survivors are scaled by the real keep rate.
 // p = 0 means no dropout; a p that rounds to 0 or to 1, or outside [0, 1), is refused.
