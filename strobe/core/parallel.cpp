@@ -3,6 +3,7 @@
 #include <omp.h>
 
 #include <atomic>
+#include <cstdlib>
 #include <exception>
 #include <mutex>
 
@@ -59,6 +60,8 @@ void set_thread_count(int threads) {
 namespace parallel_internal {
 namespace {
 
+thread_local bool inside_team = false;
+
 struct Team {
   void (*body)(const void* state, int thread, int threads);
   const void* state;
@@ -67,11 +70,13 @@ struct Team {
 
   void run(int thread, int threads) {
     sync.enter();
+    inside_team = true;
     try {
       body(state, thread, threads);
     } catch (...) {
       first.keep();
     }
+    inside_team = false;
     sync.leave();
   }
 };
@@ -85,12 +90,16 @@ __attribute__((no_sanitize("thread"))) void fork_team(Team* team, int threads) {
 }  // namespace
 
 void run_team(void (*body)(const void*, int, int), const void* state) {
+  check(!inside_team, "a parallel loop was started inside another one's body");
   const int threads = thread_count();
-  if (threads == 1) return body(state, 0, 1);
   Team team{.body = body, .state = state, .sync = {}, .first = {}};
-  team.sync.fork();
-  fork_team(&team, threads);
-  team.sync.join();
+  if (threads == 1) {
+    team.run(0, 1);
+  } else {
+    team.sync.fork();
+    fork_team(&team, threads);
+    team.sync.join();
+  }
   team.first.rethrow();
 }
 

@@ -15,8 +15,8 @@ void run_dynamic(int64_t count, void (*body)(const void* state, int64_t index, i
                  const void* state);
 }  // namespace parallel_internal
 
-// Calls body(thread, threads) once on each of `threads` threads, and waits for all.
-// Do not call it from inside a body.
+// Calls body(thread, threads) once on each of `threads` threads, and waits for all. The first
+// exception that leaves a body is thrown again here. A loop inside a body is refused with an Error.
 template <class Body>
 void parallel_team(const Body& body) {
   parallel_internal::run_team(

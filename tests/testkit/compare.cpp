@@ -40,7 +40,8 @@ AssertionResult each_within(std::string_view name, const std::vector<double>& ac
                               << reference.size();
   }
   for (size_t i = 0; i < actual.size(); ++i) {
-    if (!(distance(actual[i], reference[i]) <= tolerance(reference[i]))) {
+    const double d = distance(actual[i], reference[i]);
+    if (!(std::isfinite(d) && d <= tolerance(reference[i]))) {
       return AssertionFailure() << name << "[" << i << "] is " << actual[i] << ", expected "
                                 << reference[i] << " ± " << tolerance(reference[i]);
     }
@@ -54,6 +55,9 @@ AssertionResult as_good_as_plain(std::string_view name, const std::vector<double
                                  const std::vector<double>& plain,
                                  const std::vector<double>& reference, int64_t row, DType dtype) {
   const double ulp = largest(reference) * epsilon_of(dtype);
+  const AssertionResult plain_is_finite =
+      each_within("plain", plain, reference, [](double) { return HUGE_VAL; });
+  if (!plain_is_finite) return plain_is_finite;
   double plain_max = 0;
   for (size_t i = 0; i < reference.size(); ++i) {
     plain_max = std::max(plain_max, distance(plain[i], reference[i]));
