@@ -41,7 +41,7 @@ AssertionResult each_within(std::string_view name, const std::vector<double>& ac
   }
   for (size_t i = 0; i < actual.size(); ++i) {
     const double d = distance(actual[i], reference[i]);
-    if (!(std::isfinite(d) && d <= tolerance(reference[i]))) {
+    if (!(d == 0 || (std::isfinite(d) && d <= tolerance(reference[i])))) {
       return AssertionFailure() << name << "[" << i << "] is " << actual[i] << ", expected "
                                 << reference[i] << " ± " << tolerance(reference[i]);
     }
