@@ -1,0 +1,264 @@
+#include "strobe/report/comparison_plot.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "strobe/core/process.h"
+#include "strobe/report/training_run.h"
+#include "strobe/report/units.h"
+
+namespace strobe {
+namespace {
+
+// Okabe and Ito's colours, told apart with any colour vision, each with a light tint of itself.
+struct Colour {
+  const char* strong;
+  const char* light;
+};
+constexpr std::array<Colour, 5> kColours = {{{"#D55E00", "#F3C7A4"},
+                                            {"#0072B2", "#A4CDE6"},
+                                            {"#009E73", "#A3DCCB"},
+                                            {"#CC79A7", "#EED3E2"},
+                                            {"#E69F00", "#F8DFA9"}}};
+const Colour& colour_of(size_t run) { return kColours[run % kColours.size()]; }
+
+constexpr double kBarWidth = 0.56;
+
+struct Bars {
+  const TrainingRun& run;
+  RunSummary summary;
+};
+
+// A gnuplot string: terminals are set to noenhanced, so only quotes and backslashes are special;
+// in labels of tics, which are formats, percent signs too.
+std::string quoted(const std::string& text, bool is_format = false) {
+  std::string result = "\"";
+  for (char c : text) {
+    if (c == '"' || c == '\\') result += '\\';
+    if (c == '%' && is_format) result += '%';
+    if (c == '\n') {
+      result += "\\n";
+    } else {
+      result += c;
+    }
+  }
+  return result + "\"";
+}
+
+std::string label_at(double x, double y, const std::string& text, const std::string& style) {
+  return fmt::format("set label {} at first {},{:.9g} center front boxed {}\n", quoted(text), x, y, style);
+}
+
+std::string rectangle(double x, double width, double from, double to, const char* colour) {
+  return fmt::format(
+      "set object rectangle from first {},{:.9g} to {},{:.9g} fillcolor rgb '{}' fillstyle solid "
+      "noborder\n",
+      x - width / 2, from, x + width / 2, to, colour);
+}
+
+// A round axis limit above every bar with room for the values on top.
+double limit_above(double largest) { return largest > 0 ? largest * 1.22 : 1; }
+
+std::string panel_begin(const std::string& title, const std::string& y_title) {
+  return fmt::format(
+      "unset label\nunset object\nunset arrow\nunset key\n"
+      "set title {} font 'DejaVu Sans:Bold,17' offset 0,0.4\nset ylabel {}\n"
+      "unset xlabel\n",
+      quoted(title), quoted(y_title));
+}
+
+std::string loss_panel(const std::vector<Bars>& runs, int warmup) {
+  std::string script = panel_begin("Loss: the curves must coincide", "training loss");
+  script += "set xlabel 'step'\nset xtics auto\nset yrange [*:*]\nset key top right\n";
+  size_t steps = 0;
+  for (size_t r = 0; r < runs.size(); ++r) {
+    script += fmt::format("$loss{} << END\n", r);
+    const auto& losses = runs[r].run.losses;
+    steps = std::max(steps, losses.size());
+    for (size_t i = 0; i < losses.size(); ++i) script += fmt::format("{} {:.9g}\n", i + 1, losses[i]);
+    script += "END\n";
+  }
+  if (runs.size() > 1) {
+    double worst = 0;
+    for (size_t r = 1; r < runs.size(); ++r) {
+      worst = std::max(worst, compare_runs(runs[0].run, runs[r].run, warmup).loss_difference_relative);
+    }
+    script += fmt::format("set label {} at graph 0.03,0.06 left textcolor rgb '#555555'\n",
+                          quoted("largest relative difference " + small_text(worst)));
+  }
+  script += fmt::format("set xrange [{}:{}]\nplot ", steps > 1 ? 1 : 0, std::max<size_t>(steps, 2));
+  // The first curve is wide and pale, the others thin and dotted on top of it: all stay visible.
+  for (size_t r = 0; r < runs.size(); ++r) {
+    script += fmt::format("{}$loss{} using 1:2 with {} linecolor rgb '{}' title {}", r > 0 ? ", " : "",
+                          r, r == 0 ? "lines linewidth 9" : "linespoints linewidth 2.5 pointtype 7 pointsize 0.7",
+                          r == 0 ? colour_of(r).light : colour_of(r).strong,
+                          quoted(runs[r].run.attention));
+  }
+  return script + "\n";
+}
+
+std::string bar_axes(const std::vector<Bars>& runs, double largest,
+                     const std::vector<std::string>& names) {
+  std::string tics;
+  for (size_t r = 0; r < runs.size(); ++r) {
+    tics += fmt::format("{}{} {}", r > 0 ? ", " : "", quoted(names[r], /*is_format=*/true), r);
+  }
+  return fmt::format("set xtics ({})\nset xrange [-0.7:{}]\nset yrange [0:{:.9g}]\n", tics,
+                     static_cast<double>(runs.size()) - 0.3, limit_above(largest));
+}
+
+// Bars of two parts: attention's strong, the rest light; the total on top, attention's share of
+// it below the axis, where it never collides with anything.
+std::string stacked_panel(const std::vector<Bars>& runs, const std::string& head,
+                          const std::vector<double>& totals, const std::vector<double>& parts,
+                          const std::vector<std::string>& total_texts,
+                          const std::vector<std::string>& part_texts) {
+  std::vector<std::string> names;
+  for (size_t r = 0; r < runs.size(); ++r) {
+    names.push_back(runs[r].run.attention + "\nattention " + part_texts[r]);
+  }
+  const double largest = *std::max_element(totals.begin(), totals.end());
+  std::string script = head + bar_axes(runs, largest, names);
+  for (size_t r = 0; r < runs.size(); ++r) {
+    const auto x = static_cast<double>(r);
+    script += rectangle(x, kBarWidth, 0, parts[r], colour_of(r).strong);
+    script += rectangle(x, kBarWidth, parts[r], totals[r], colour_of(r).light);
+    script += label_at(x, totals[r], total_texts[r], "offset 0,0.9 font ',17'");
+  }
+  return script;
+}
+
+std::string time_panel(const std::vector<Bars>& runs) {
+  std::vector<double> totals, parts;
+  std::vector<std::string> total_texts, part_texts;
+  for (const Bars& bars : runs) {
+    const RunSummary& s = bars.summary;
+    totals.push_back(s.step_ms_median);
+    parts.push_back(s.step_ms_median * s.attention_share);
+    total_texts.push_back(milliseconds_text(s.step_ms_median));
+    part_texts.push_back(percent_text(s.attention_share));
+  }
+  return stacked_panel(runs, panel_begin("Median step time (dark: attention)", "ms per step"),
+                       totals, parts, total_texts, part_texts) +
+         "plot NaN notitle\n";
+}
+
+std::string memory_panel(const std::vector<Bars>& runs) {
+  std::vector<double> totals, parts;
+  std::vector<std::string> total_texts, part_texts;
+  for (const Bars& bars : runs) {
+    const auto attention = bars.run.at_peak_bytes.find("attention");
+    const double part = attention == bars.run.at_peak_bytes.end() ? 0 : attention->second;
+    totals.push_back(bars.run.peak_total_bytes / 1e6);
+    parts.push_back(part / 1e6);
+    total_texts.push_back(bytes_text(bars.run.peak_total_bytes));
+    part_texts.push_back(bytes_text(part));
+  }
+  return stacked_panel(runs, panel_begin("Peak memory (dark: attention)", "MB"), totals, parts,
+                       total_texts, part_texts) +
+         "plot NaN notitle\n";
+}
+
+std::string gains_panel(const std::vector<Bars>& runs, int warmup) {
+  constexpr int kGroups = 4;
+  std::string script = panel_begin(
+      runs.size() == 2 ? fmt::format("Gains of {} over {}", runs[1].run.attention, runs[0].run.attention)
+                       : fmt::format("Gains over {}", runs[0].run.attention),
+      "% saved");
+  const size_t others = runs.size() - 1;
+  const double width = 0.72 / static_cast<double>(std::max<size_t>(others, 1));
+  double lowest = 0;
+  for (size_t r = 1; r < runs.size(); ++r) {
+    const Gains g = compare_runs(runs[0].run, runs[r].run, warmup);
+    const double saved[kGroups] = {g.step_time_saved, g.attention_time_saved, g.memory_saved,
+                                   g.attention_memory_saved};
+    const double speedups[kGroups] = {g.speedup, g.attention_speedup, 0, 0};
+    for (int i = 0; i < kGroups; ++i) {
+      if (!std::isfinite(saved[i])) continue;
+      const double percent = 100 * saved[i];
+      const double x = i - 0.36 + width * (static_cast<double>(r) - 0.5);
+      lowest = std::min(lowest, percent);
+      script += rectangle(x, width * 0.9, std::min(percent, 0.0), std::max(percent, 0.0),
+                          colour_of(r).strong);
+      std::string text = fmt::format("{:.0f}%", percent);
+      if (speedups[i] > 0) text = fmt::format("{:.2f}× faster\n", speedups[i]) + text;
+      script += label_at(x, std::max(percent, 0.0), text,
+                         speedups[i] > 0 ? "offset 0,2.0 font ',15'" : "offset 0,0.9 font ',15'");
+    }
+  }
+  script += fmt::format(
+      "set xtics (\"step time\" 0, \"time in\\nattention\" 1, \"peak memory\" 2, "
+      "\"memory of\\nattention\" 3)\n"
+      "set xrange [-0.6:{}]\nset yrange [{:.9g}:130]\nset ytics 0,25,100\n",
+      kGroups - 0.4, lowest * 1.15);
+  script += "set arrow from graph 0,first 0 to graph 1,first 0 nohead linecolor rgb '#888888'\n";
+  return script + "plot NaN notitle\nset ytics auto\n";
+}
+
+std::string setup(const std::string& terminal, const std::string& output, const std::string& title) {
+  return fmt::format(
+      "set terminal {}\nset output {}\n"
+      "set style fill solid noborder\nset style textbox opaque fillcolor rgb 'white' noborder margins 0.3,0.3\n"
+      "set border 3 linecolor rgb '#888888'\nset tics nomirror textcolor rgb '#222222'\n"
+      "set xtics scale 0\nset ytics scale 0.5\n"
+      "set grid ytics linecolor rgb '#DDDDDD' linetype 1 linewidth 1\n"
+      "set multiplot layout 2,2 title {} font ',21' margins 0.075,0.975,0.085,0.87 spacing "
+      "0.09,0.155\n",
+      terminal, quoted(output), quoted(title));
+}
+
+// "GPT-2 · 4 layers · …" when the provenance row carries the picture's title.
+std::string title_of(const JsonRows& rows) {
+  for (const auto& row : rows) {
+    if (row["kind"] == "provenance") return row.value("title", "strobe compare");
+  }
+  return "strobe compare";
+}
+
+int warmup_of(const JsonRows& rows) {
+  for (const auto& row : rows) {
+    if (row["kind"] == "provenance") return row.value("warmup", 0);
+  }
+  return 0;
+}
+
+std::string panels(const std::vector<Bars>& runs, int warmup) {
+  std::string script = loss_panel(runs, warmup) + time_panel(runs) + memory_panel(runs);
+  if (runs.size() > 1) script += gains_panel(runs, warmup);
+  return script + "unset multiplot\nset output\nreset\n";
+}
+
+}  // namespace
+
+std::string draw_comparison(const std::string& results_path, const std::string& folder) {
+  const JsonRows rows = read_jsonl(results_path);
+  const int warmup = warmup_of(rows);
+  const std::vector<TrainingRun> all_runs = training_runs(rows);
+  std::vector<Bars> runs;
+  for (const TrainingRun& run : all_runs) {
+    if (run.has_steps()) runs.push_back({run, summarize(run, warmup)});
+  }
+  if (runs.empty()) return "no pictures: no run finished a step";
+
+  const std::string body = panels(runs, warmup);
+  const std::string title = title_of(rows);
+  const std::string script =
+      setup("pngcairo noenhanced size 1600,1120 font 'DejaVu Sans,15' linewidth 1.2",
+            folder + "/compare.png", title) +
+      body +
+      setup("svg noenhanced size 1600,1120 font 'DejaVu Sans,15' linewidth 1.2 background 'white'",
+            folder + "/compare.svg", title) +
+      body;
+  const auto result = run_process({"gnuplot"}, &script, /*capture_stderr=*/true);
+  if (!result) {
+    return "no pictures: gnuplot is not installed (Debian: apt install gnuplot-nox); " +
+           results_path + " is complete";
+  }
+  if (result->exit_code != 0) return "no pictures: gnuplot says: " + result->error_text;
+  return "";
+}
+
+}  // namespace strobe
