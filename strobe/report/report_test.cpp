@@ -12,7 +12,7 @@
 #include "strobe/report/comparison_plot.h"
 #include "strobe/report/comparison_table.h"
 #include "strobe/report/jsonl_reader.h"
-#include "strobe/report/statistics.h"
+#include "strobe/core/statistics.h"
 #include "strobe/report/table.h"
 #include "strobe/report/training_run.h"
 #include "strobe/report/units.h"

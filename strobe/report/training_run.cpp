@@ -6,7 +6,7 @@
 #include <span>
 
 #include "strobe/core/check.h"
-#include "strobe/report/statistics.h"
+#include "strobe/core/statistics.h"
 
 namespace strobe {
 namespace {

@@ -1,4 +1,4 @@
-#include "strobe/report/statistics.h"
+#include "strobe/core/statistics.h"
 
 #include <algorithm>
 #include <cmath>
