@@ -70,7 +70,7 @@ std::string panel_begin(const std::string& title, const std::string& y_title) {
       quoted(title), quoted(y_title));
 }
 
-std::string loss_panel(const std::vector<Bars>& runs, int warmup) {
+std::string loss_panel(const std::vector<Bars>& runs) {
   std::string script = panel_begin("Loss: the curves must coincide", "training loss");
   script += "set xlabel 'step'\nset xtics auto\nset yrange [*:*]\nset key top right\n";
   size_t steps = 0;
@@ -84,7 +84,7 @@ std::string loss_panel(const std::vector<Bars>& runs, int warmup) {
   if (runs.size() > 1) {
     double worst = 0;
     for (size_t r = 1; r < runs.size(); ++r) {
-      worst = std::max(worst, compare_runs(runs[0].run, runs[r].run, warmup).loss_difference_relative);
+      worst = std::max(worst, compare_runs(runs[0].run, runs[r].run).loss_difference_relative);
     }
     script += fmt::format("set label {} at graph 0.03,0.06 left textcolor rgb '#555555'\n",
                           quoted("largest relative difference " + small_text(worst)));
@@ -162,7 +162,7 @@ std::string memory_panel(const std::vector<Bars>& runs) {
          "plot NaN notitle\n";
 }
 
-std::string gains_panel(const std::vector<Bars>& runs, int warmup) {
+std::string gains_panel(const std::vector<Bars>& runs) {
   constexpr int kGroups = 4;
   std::string script = panel_begin(
       runs.size() == 2 ? fmt::format("Gains of {} over {}", runs[1].run.attention, runs[0].run.attention)
@@ -172,7 +172,7 @@ std::string gains_panel(const std::vector<Bars>& runs, int warmup) {
   const double width = 0.72 / static_cast<double>(std::max<size_t>(others, 1));
   double lowest = 0;
   for (size_t r = 1; r < runs.size(); ++r) {
-    const Gains g = compare_runs(runs[0].run, runs[r].run, warmup);
+    const Gains g = compare_runs(runs[0].run, runs[r].run);
     const double saved[kGroups] = {g.step_time_saved, g.attention_time_saved, g.memory_saved,
                                    g.attention_memory_saved};
     const double speedups[kGroups] = {g.speedup, g.attention_speedup, 0, 0};
@@ -218,16 +218,9 @@ std::string title_of(const JsonRows& rows) {
   return "strobe compare";
 }
 
-int warmup_of(const JsonRows& rows) {
-  for (const auto& row : rows) {
-    if (row["kind"] == "provenance") return row.value("warmup", 0);
-  }
-  return 0;
-}
-
-std::string panels(const std::vector<Bars>& runs, int warmup) {
-  std::string script = loss_panel(runs, warmup) + time_panel(runs) + memory_panel(runs);
-  if (runs.size() > 1) script += gains_panel(runs, warmup);
+std::string panels(const std::vector<Bars>& runs) {
+  std::string script = loss_panel(runs) + time_panel(runs) + memory_panel(runs);
+  if (runs.size() > 1) script += gains_panel(runs);
   return script + "unset multiplot\nset output\nreset\n";
 }
 
@@ -235,15 +228,14 @@ std::string panels(const std::vector<Bars>& runs, int warmup) {
 
 std::string draw_comparison(const std::string& results_path, const std::string& folder) {
   const JsonRows rows = read_jsonl(results_path);
-  const int warmup = warmup_of(rows);
   const std::vector<TrainingRun> all_runs = training_runs(rows);
   std::vector<Bars> runs;
   for (const TrainingRun& run : all_runs) {
-    if (run.has_steps()) runs.push_back({run, summarize(run, warmup)});
+    if (run.has_steps()) runs.push_back({run, summarize(run)});
   }
   if (runs.empty()) return "no pictures: no run finished a step";
 
-  const std::string body = panels(runs, warmup);
+  const std::string body = panels(runs);
   const std::string title = title_of(rows);
   const std::string script =
       setup("pngcairo noenhanced size 1600,1120 font 'DejaVu Sans,15' linewidth 1.2",

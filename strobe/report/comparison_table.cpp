@@ -63,12 +63,12 @@ void add_memory(Table& table, const std::vector<Column>& columns) {
           [](const Column& c) { return memory_text(c, c.run.peak_rss_bytes); });
 }
 
-std::string gains_table(const std::vector<Column>& columns, int warmup) {
+std::string gains_table(const std::vector<Column>& columns) {
   std::vector<std::string> head = {"against " + columns[0].run.attention};
   std::vector<Gains> gains;
   for (size_t i = 1; i < columns.size(); ++i) {
     head.push_back(columns[i].run.attention);
-    gains.push_back(compare_runs(columns[0].run, columns[i].run, warmup));
+    gains.push_back(compare_runs(columns[0].run, columns[i].run));
   }
   Table table(std::move(head));
   const auto add = [&](const std::string& name, const std::function<std::string(const Gains&)>& f) {
@@ -91,15 +91,15 @@ std::string gains_table(const std::vector<Column>& columns, int warmup) {
 
 }  // namespace
 
-std::string comparison_table(const std::vector<TrainingRun>& runs, int warmup) {
+std::string comparison_table(const std::vector<TrainingRun>& runs) {
   std::vector<Column> columns;
   for (const TrainingRun& run : runs) {
-    if (run.has_steps()) columns.push_back({run, summarize(run, warmup)});
+    if (run.has_steps()) columns.push_back({run, summarize(run)});
   }
   if (columns.empty()) return "no run finished a step\n";
 
-  std::vector<std::string> head = {fmt::format("{} steps, times without the first {}",
-                                               columns[0].summary.steps, columns[0].summary.warmup)};
+  std::vector<std::string> head = {fmt::format("{} steps, times without the first",
+                                               columns[0].summary.steps)};
   for (const Column& column : columns) head.push_back(column.run.attention);
   Table table(std::move(head));
   add_row(table, columns, "implementation", [](const Column& c) {
@@ -114,7 +114,7 @@ std::string comparison_table(const std::vector<TrainingRun>& runs, int warmup) {
   add_row(table, columns, "loss, last step",
           [](const Column& c) { return fmt::format("{:.6f}", c.summary.loss_final); });
   if (columns.size() == 1) return table.text();
-  return fmt::format("{}\n{}", table.text(), gains_table(columns, warmup));
+  return fmt::format("{}\n{}", table.text(), gains_table(columns));
 }
 
 }  // namespace strobe

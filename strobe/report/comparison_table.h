@@ -9,6 +9,6 @@ namespace strobe {
 
 // What `strobe compare` prints: a column for each run that finished a step, then what each of the
 // others gains over the first.
-std::string comparison_table(const std::vector<TrainingRun>& runs, int warmup);
+std::string comparison_table(const std::vector<TrainingRun>& runs);
 
 }  // namespace strobe

@@ -131,7 +131,6 @@ Json summary_row(const std::string& attention, double attention_bytes) {
   const Json bytes = {{"weights", 1e6}, {"attention", attention_bytes}};
   return {{"kind", "summary"},
           {"attention", attention},
-          {"attention_impl", "cpu_" + attention},
           {"peak_total_bytes", 1e6 + attention_bytes},
           {"peak_rss_bytes", 5e6},
           {"peak_bytes", bytes},
@@ -140,7 +139,12 @@ Json summary_row(const std::string& attention, double attention_bytes) {
 
 // Standard takes 200 ms a step, flash 100, each after a slow first step.
 JsonRows two_runs() {
-  JsonRows rows = {{{"kind", "provenance"}, {"warmup", 1}, {"title", "a \"quoted\" title_1 100%"}}};
+  JsonRows rows = {{{"kind", "provenance"}, {"title", "a \"quoted\" title_1 100%"}}};
+  for (const char* attention : {"standard", "flash"}) {
+    rows.push_back({{"kind", "provenance"},
+                    {"attention", attention},
+                    {"attention_impl", std::string("cpu_") + attention}});
+  }
   rows.push_back(step_row("standard", 1, 4, 1000, 600));
   rows.push_back(step_row("standard", 2, 3, 200, 120));
   rows.push_back(step_row("standard", 3, 2, 200, 80));
@@ -157,7 +161,7 @@ TEST(TrainingRuns, SummaryLeavesOutTheWarmup) {
   ASSERT_EQ(runs.size(), 2u);
   EXPECT_EQ(runs[0].attention, "standard");
   EXPECT_EQ(runs[1].implementation, "cpu_flash");
-  const RunSummary s = summarize(runs[0], 1);
+  const RunSummary s = summarize(runs[0]);
   EXPECT_EQ(s.steps, 3);
   EXPECT_EQ(s.step_ms_mean, 200);
   EXPECT_EQ(s.steps_per_s, 5);
@@ -166,14 +170,25 @@ TEST(TrainingRuns, SummaryLeavesOutTheWarmup) {
   EXPECT_EQ(s.attention_share, 0.5);
   EXPECT_EQ(s.loss_mean, 3);
   EXPECT_EQ(s.loss_final, 2);
-  EXPECT_EQ(summarize(runs[0], 99).warmup, 2);  // the last step always counts
-  EXPECT_EQ(error_of([] { summarize(TrainingRun{.attention = "flash"}, 0); }),
+  EXPECT_EQ(error_of([] { summarize(TrainingRun{.attention = "flash"}); }),
             "flash finished no step");
+}
+
+TEST(TrainingRuns, TheOnlyStepIsTimed) {
+  const auto runs = training_runs({step_row("flash", 1, 4, 100, 10)});
+  EXPECT_EQ(summarize(runs[0]).step_ms_median, 100);
+}
+
+TEST(TrainingRuns, SaysWhyARunEndedEarly) {
+  JsonRows rows = two_runs();
+  rows.back()["ending"] = "diverged";
+  rows.back()["reason"] = "the loss is nan at step 4";
+  EXPECT_EQ(training_runs(rows)[1].error, "the loss is nan at step 4");
 }
 
 TEST(TrainingRuns, Gains) {
   const auto runs = training_runs(two_runs());
-  const Gains g = compare_runs(runs[0], runs[1], 1);
+  const Gains g = compare_runs(runs[0], runs[1]);
   EXPECT_EQ(g.speedup, 2);
   EXPECT_EQ(g.attention_speedup, 5);
   EXPECT_EQ(g.step_time_saved, 0.5);
@@ -187,7 +202,7 @@ TEST(TrainingRuns, Gains) {
 TEST(TrainingRuns, NanIsNoSmallDifference) {
   auto runs = training_runs(two_runs());
   runs[1].losses[1] = std::nan("");
-  EXPECT_TRUE(std::isnan(compare_runs(runs[0], runs[1], 1).loss_difference));
+  EXPECT_TRUE(std::isnan(compare_runs(runs[0], runs[1]).loss_difference));
 }
 
 TEST(TrainingRuns, MissingFieldsAreNamed) {
@@ -198,11 +213,11 @@ TEST(TrainingRuns, MissingFieldsAreNamed) {
 }
 
 TEST(ComparisonTable, HoldsTheNumbers) {
-  const std::string text = comparison_table(training_runs(two_runs()), 1);
+  const std::string text = comparison_table(training_runs(two_runs()));
   for (const char* expected : {"standard", "cpu_flash", "200 ms", "2.00×", "50.0%", "1.0e-03", "4.00 MB"}) {
     EXPECT_NE(text.find(expected), std::string::npos) << expected << " is not in\n" << text;
   }
-  EXPECT_EQ(comparison_table({}, 1), "no run finished a step\n");
+  EXPECT_EQ(comparison_table({}), "no run finished a step\n");
 }
 
 TEST(ComparisonTable, ARunThatFailedKeepsItsSteps) {
@@ -210,7 +225,7 @@ TEST(ComparisonTable, ARunThatFailedKeepsItsSteps) {
   rows.back() = {{"kind", "error"}, {"attention", "flash"}, {"message", "the loss is NaN"}};
   const auto runs = training_runs(rows);
   EXPECT_EQ(runs[1].error, "the loss is NaN");
-  EXPECT_NE(comparison_table(runs, 1).find("100 ms"), std::string::npos);
+  EXPECT_NE(comparison_table(runs).find("100 ms"), std::string::npos);
 }
 
 TEST(Process, ExitCodeInputAndErrors) {

@@ -46,7 +46,10 @@ void add_step(TrainingRun& run, const Json& row) {
 }
 
 void add_summary(TrainingRun& run, const Json& row) {
-  run.implementation = row.value("attention_impl", "");
+  if (row.value("ending", "finished") != "finished") {
+    run.error = row.value("reason", "");
+    if (run.error.empty()) run.error = row.value("ending", "");
+  }
   run.peak_total_bytes = number(row, "peak_total_bytes");
   run.peak_rss_bytes = number(row, "peak_rss_bytes");
   run.peak_bytes = numbers(row, "peak_bytes");
@@ -74,6 +77,9 @@ std::vector<TrainingRun> training_runs(const JsonRows& rows) {
   std::vector<TrainingRun> runs;
   for (const Json& row : rows) {
     const std::string& kind = row["kind"].get_ref<const std::string&>();
+    if (kind == "provenance" && row.contains("attention")) {
+      run_of(runs, row).implementation = row.value("attention_impl", "");
+    }
     if (kind == "step") add_step(run_of(runs, row), row);
     if (kind == "summary") add_summary(run_of(runs, row), row);
     if (kind == "error") run_of(runs, row).error = row.value("message", "unknown error");
@@ -81,17 +87,16 @@ std::vector<TrainingRun> training_runs(const JsonRows& rows) {
   return runs;
 }
 
-RunSummary summarize(const TrainingRun& run, int warmup) {
+RunSummary summarize(const TrainingRun& run) {
   check(run.has_steps(), run.attention, " finished no step");
   const size_t steps = run.losses.size();
-  const size_t skip = std::min(static_cast<size_t>(std::max(warmup, 0)), steps - 1);
+  const size_t skip = std::min(kUntimedSteps, steps - 1);
   const auto measured = [&](const std::vector<double>& values) {
     return std::span(values).subspan(skip);
   };
   const double total_ms = sum(measured(run.step_ms));
   return {
-      .steps = static_cast<int>(steps),
-      .warmup = static_cast<int>(skip),
+      .steps = steps,
       .step_ms_mean = mean(measured(run.step_ms)),
       .step_ms_median = median(measured(run.step_ms)),
       .step_ms_p10 = percentile(measured(run.step_ms), 10),
@@ -105,25 +110,8 @@ RunSummary summarize(const TrainingRun& run, int warmup) {
   };
 }
 
-Json to_json(const RunSummary& s) {
-  return {
-      {"steps", s.steps},
-      {"warmup", s.warmup},
-      {"step_ms_mean", s.step_ms_mean},
-      {"step_ms_median", s.step_ms_median},
-      {"step_ms_p10", s.step_ms_p10},
-      {"step_ms_p90", s.step_ms_p90},
-      {"steps_per_s", s.steps_per_s},
-      {"tokens_per_s", s.tokens_per_s},
-      {"attention_ms_mean", s.attention_ms_mean},
-      {"attention_share", s.attention_share},
-      {"loss_mean", s.loss_mean},
-      {"loss_final", s.loss_final},
-  };
-}
-
-Gains compare_runs(const TrainingRun& baseline, const TrainingRun& run, int warmup) {
-  const RunSummary a = summarize(baseline, warmup), b = summarize(run, warmup);
+Gains compare_runs(const TrainingRun& baseline, const TrainingRun& run) {
+  const RunSummary a = summarize(baseline), b = summarize(run);
   Gains gains{
       .speedup = ratio(a.step_ms_median, b.step_ms_median),
       .attention_speedup = ratio(a.attention_ms_mean, b.attention_ms_mean),

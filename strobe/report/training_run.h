@@ -11,7 +11,7 @@ namespace strobe {
 // What the rows of one training run say. Vectors hold one value for each step.
 struct TrainingRun {
   std::string attention;       // as it was asked for: "flash"
-  std::string implementation;  // what ran: "cpu_flash_avx512"; empty if the run did not end
+  std::string implementation;  // what ran: "cpu_flash_avx512"
   std::vector<double> losses;
   std::vector<double> step_ms;
   std::vector<double> attention_ms;
@@ -20,27 +20,30 @@ struct TrainingRun {
   double peak_rss_bytes = 0;                     // of the process
   std::map<std::string, double> peak_bytes;      // of each category by itself
   std::map<std::string, double> at_peak_bytes;   // when the total peaked: adds up to it
-  std::string error;                             // why the run failed; empty if it did not
+  std::string error;                             // why it ended early; empty if it did not
 
   bool has_steps() const { return !losses.empty(); }
 };
 
-// The runs of a results file, in the order in which they come: rows of kind "step", "summary" and
-// "error" belong to the run that "attention" names. Throws Error when a field is missing.
+// The runs of a results file, in the order in which they come: rows of kind "provenance", "step",
+// "summary" and "error" belong to the run that "attention" names, others are passed over. Throws
+// Error when a field is missing.
 std::vector<TrainingRun> training_runs(const JsonRows& rows);
 
-// One run in numbers. Times leave out the first `warmup` steps (but never all), losses do not.
+// The first step also touches new memory and prepares kernels, so times leave it out (unless it is
+// the only one); losses do not.
+constexpr size_t kUntimedSteps = 1;
+
+// One run in numbers.
 struct RunSummary {
-  int steps = 0;
-  int warmup = 0;
+  size_t steps = 0;
   double step_ms_mean = 0, step_ms_median = 0, step_ms_p10 = 0, step_ms_p90 = 0;
   double steps_per_s = 0, tokens_per_s = 0;
   double attention_ms_mean = 0;
   double attention_share = 0;  // of the step time
   double loss_mean = 0, loss_final = 0;
 };
-RunSummary summarize(const TrainingRun& run, int warmup);
-Json to_json(const RunSummary& summary);
+RunSummary summarize(const TrainingRun& run);
 
 // One run against the first. Shares are 1 − run/baseline, negative when the run needs more.
 struct Gains {
@@ -52,7 +55,7 @@ struct Gains {
   double loss_difference_relative = 0;  // likewise, over the baseline's loss
   double first_loss_difference_relative = 0;
 };
-Gains compare_runs(const TrainingRun& baseline, const TrainingRun& run, int warmup);
+Gains compare_runs(const TrainingRun& baseline, const TrainingRun& run);
 Json to_json(const Gains& gains);
 
 }  // namespace strobe
