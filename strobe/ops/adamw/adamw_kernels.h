@@ -1,0 +1,39 @@
+#pragma once
+
+#include <cstdint>
+
+#include "strobe/core/dtype.h"
+
+namespace strobe {
+
+// The constants of one step, ready for use: see adamw.h for the formula.
+struct AdamWStep {
+  float gradient_scale;
+  float beta1, one_minus_beta1;
+  float beta2, one_minus_beta2;
+  float decay;             // 1 − lr·weight_decay
+  float step_size;         // lr/(1 − β1^step)
+  float inverse_sqrt_correction;  // 1/sqrt(1 − β2^step)
+  float epsilon;
+};
+
+// What adamw_cpu.cpp calls on each thread. `working` may be null.
+struct AdamWKernels {
+  void (*update)(const AdamWStep& step, const float* gradient, float* master, float* m, float* v,
+                 bf16* working, int64_t count);
+};
+
+namespace scalar {
+extern const AdamWKernels adamw_kernels;
+}
+namespace avx2 {
+extern const AdamWKernels adamw_kernels;
+}
+namespace avx512 {
+extern const AdamWKernels adamw_kernels;
+}
+namespace avx512_bf16 {
+extern const AdamWKernels adamw_kernels;
+}
+
+}  // namespace strobe

@@ -1,0 +1,55 @@
+#include "strobe/ops/embedding/embedding.h"
+
+namespace strobe {
+namespace {
+
+// Every element of `ids` must be a row of a table with `rows` rows.
+void check_ids(const char* name, const Tensor& ids, int64_t rows) {
+  const int32_t* values = ids.as<int32_t>();
+  for (int64_t i = 0; i < ids.numel(); ++i) {
+    check(values[i] >= 0 && values[i] < rows, "embedding: ", name, " ", values[i], " at [",
+          i / ids.shape[1], ", ", i % ids.shape[1], "], allowed are 0 to ", rows - 1);
+  }
+}
+
+// What both passes have in common; `tables` and `out` stand for values or for gradients.
+void validate(const Tensor& tokens, const Tensor& positions, const Tensor& out,
+              const Tensor& token_table, const Tensor& position_table, DType table_dtype) {
+  check(out.rank() == 3, "embedding out has shape ", out.shape, ", expected [B, T, C]");
+  const int64_t batch = out.shape[0], seq = out.shape[1], columns = out.shape[2];
+  check(token_table.rank() == 2 && position_table.rank() == 2, "embedding tables have shapes ",
+        token_table.shape, " and ", position_table.shape, ", expected [V, C] and [P, C]");
+  const int64_t vocab = token_table.shape[0], position_rows = position_table.shape[0];
+  check_contiguous("embedding out", out, out.dtype, {batch, seq, columns});
+  check_contiguous("embedding token table", token_table, table_dtype, {vocab, columns});
+  check_contiguous("embedding position table", position_table, table_dtype,
+                   {position_rows, columns});
+  check_contiguous("embedding tokens", tokens, DType::i32, {batch, seq});
+  check_ids("token", tokens, vocab);
+  if (positions.has_data()) {
+    check_contiguous("embedding positions", positions, DType::i32, {batch, seq});
+    check_ids("position", positions, position_rows);
+  } else {
+    check(seq <= position_rows, "embedding: ", seq, " positions, the table has ", position_rows);
+  }
+}
+
+const EmbeddingImpl& select_embedding(const Context& ctx, DType dtype) {
+  return select("embedding", embedding_impls(), dtype, ctx.device(), ctx.wish("embedding"));
+}
+
+}  // namespace
+
+void embedding_forward(Context& ctx, const EmbeddingForward& args) {
+  validate(args.tokens, args.positions, args.out, args.token_table, args.position_table,
+           args.out.dtype);
+  select_embedding(ctx, args.out.dtype).forward(ctx, args);
+}
+
+void embedding_backward(Context& ctx, const EmbeddingBackward& args) {
+  validate(args.tokens, args.positions, args.dout, args.dtoken_table, args.dposition_table,
+           DType::f32);
+  select_embedding(ctx, args.dout.dtype).backward(ctx, args);
+}
+
+}  // namespace strobe

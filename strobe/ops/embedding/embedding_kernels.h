@@ -1,0 +1,31 @@
+#pragma once
+
+#include <cstdint>
+
+#include "strobe/simd/kernel_table.h"
+
+namespace strobe {
+
+// What embedding_cpu.cpp calls on each thread, for tensors of T.
+template <class T>
+struct EmbeddingKernels {
+  // out = a + b of `count` elements.
+  void (*add)(const T* a, const T* b, T* out, int64_t count);
+  // sum += x of `count` elements.
+  void (*accumulate)(const T* x, float* sum, int64_t count);
+};
+
+namespace scalar {
+extern const KernelTable<EmbeddingKernels> embedding_kernels;
+}
+namespace avx2 {
+extern const KernelTable<EmbeddingKernels> embedding_kernels;
+}
+namespace avx512 {
+extern const KernelTable<EmbeddingKernels> embedding_kernels;
+}
+namespace avx512_bf16 {
+extern const KernelTable<EmbeddingKernels> embedding_kernels;
+}
+
+}  // namespace strobe

@@ -1,0 +1,21 @@
+#include "strobe/ops/grad_norm/grad_norm.h"
+
+#include <algorithm>
+
+namespace strobe {
+
+double grad_norm(Context& ctx, std::span<const Tensor> gradients) {
+  for (const Tensor& gradient : gradients) {
+    check_contiguous("grad_norm gradient", gradient, DType::f32, gradient.shape);
+  }
+  return select("grad_norm", grad_norm_impls(), DType::f32, ctx.device(), ctx.wish("grad_norm"))
+      .run(ctx, gradients);
+}
+
+float clip_factor(double norm, double max_norm) {
+  check(max_norm >= 0, "the largest gradient norm is ", max_norm, ", it must not be negative");
+  if (max_norm == 0) return 1;
+  return static_cast<float>(std::min(1.0, max_norm / (norm + 1e-6)));
+}
+
+}  // namespace strobe

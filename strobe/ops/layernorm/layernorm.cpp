@@ -1,0 +1,52 @@
+#include "strobe/ops/layernorm/layernorm.h"
+
+namespace strobe {
+namespace {
+
+void validate(const LayernormForward& args) {
+  check(args.x.rank() == 2, "layernorm x has shape ", args.x.shape, ", expected [rows, C]");
+  const int64_t rows = args.x.shape[0], columns = args.x.shape[1];
+  check(columns >= 1, "layernorm x has shape ", args.x.shape, ", C must be at least 1");
+  check(args.epsilon > 0, "layernorm epsilon is ", args.epsilon, ", it must be positive");
+  check_contiguous("layernorm x", args.x, args.x.dtype, {rows, columns});
+  check_contiguous("layernorm weight", args.weight, DType::f32, {columns});
+  check_contiguous("layernorm bias", args.bias, DType::f32, {columns});
+  check_contiguous("layernorm y", args.y, args.x.dtype, {rows, columns});
+  check_contiguous("layernorm mean", args.mean, DType::f32, {rows});
+  check_contiguous("layernorm rstd", args.rstd, DType::f32, {rows});
+}
+
+void validate(const LayernormBackward& args) {
+  check(args.x.rank() == 2, "layernorm x has shape ", args.x.shape, ", expected [rows, C]");
+  const int64_t rows = args.x.shape[0], columns = args.x.shape[1];
+  check(columns >= 1, "layernorm x has shape ", args.x.shape, ", C must be at least 1");
+  check_contiguous("layernorm x", args.x, args.x.dtype, {rows, columns});
+  check_contiguous("layernorm weight", args.weight, DType::f32, {columns});
+  check_contiguous("layernorm mean", args.mean, DType::f32, {rows});
+  check_contiguous("layernorm rstd", args.rstd, DType::f32, {rows});
+  check_contiguous("layernorm dy", args.dy, args.x.dtype, {rows, columns});
+  if (args.dresidual.has_data()) {
+    check_contiguous("layernorm dresidual", args.dresidual, args.x.dtype, {rows, columns});
+  }
+  check_contiguous("layernorm dx", args.dx, args.x.dtype, {rows, columns});
+  check_contiguous("layernorm dweight", args.dweight, DType::f32, {columns});
+  check_contiguous("layernorm dbias", args.dbias, DType::f32, {columns});
+}
+
+const LayernormImpl& select_layernorm(const Context& ctx, DType dtype) {
+  return select("layernorm", layernorm_impls(), dtype, ctx.device(), ctx.wish("layernorm"));
+}
+
+}  // namespace
+
+void layernorm_forward(Context& ctx, const LayernormForward& args) {
+  validate(args);
+  select_layernorm(ctx, args.x.dtype).forward(ctx, args);
+}
+
+void layernorm_backward(Context& ctx, const LayernormBackward& args) {
+  validate(args);
+  select_layernorm(ctx, args.x.dtype).backward(ctx, args);
+}
+
+}  // namespace strobe

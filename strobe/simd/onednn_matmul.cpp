@@ -1,0 +1,130 @@
+#include "strobe/simd/onednn_matmul.h"
+
+#include <compare>
+#include <map>
+#include <unordered_map>
+
+#include <dnnl.hpp>
+
+#include "strobe/core/parallel.h"
+
+namespace strobe {
+namespace {
+
+constexpr size_t kMostPrimitives = 1024;  // of changing shapes; then the cache begins anew
+
+// Everything that a primitive is made for.
+struct Key {
+  std::array<int64_t, Shape::kMaxRank> a_shape, a_strides, b_shape, b_strides, c_strides;
+  int rank;
+  DType in, out;
+  bool has_bias, gelu, accumulate;
+  float scale;
+  int threads;  // oneDNN cuts the work for a number of threads
+  auto operator<=>(const Key&) const = default;
+};
+
+struct Primitive {
+  dnnl::memory::desc a, b, c, bias, scratch;
+  dnnl::matmul matmul;
+};
+
+// STROBE_MAX_ISA holds for oneDNN too; it must be told before its first primitive is made.
+dnnl::engine make_engine() {
+  switch (cpu_info().isa) {
+    case Isa::scalar: dnnl::set_max_cpu_isa(dnnl::cpu_isa::sse41); break;
+    case Isa::avx2: dnnl::set_max_cpu_isa(dnnl::cpu_isa::avx2); break;
+    case Isa::avx512: dnnl::set_max_cpu_isa(dnnl::cpu_isa::avx512_core); break;
+    case Isa::avx512_bf16: break;
+  }
+  return {dnnl::engine::kind::cpu, 0};
+}
+
+const dnnl::engine& engine() {
+  static const dnnl::engine instance = make_engine();
+  return instance;
+}
+
+dnnl::memory::data_type type_of(DType dtype) {
+  return dtype == DType::bf16 ? dnnl::memory::data_type::bf16 : dnnl::memory::data_type::f32;
+}
+
+dnnl::memory::desc describe(const Tensor& t) {
+  const auto dims = [&](const Shape& s) {
+    return dnnl::memory::dims(s.dims.begin(), s.dims.begin() + s.rank);
+  };
+  return {dims(t.shape), type_of(t.dtype), dims(t.strides)};
+}
+
+Primitive make_primitive(const Matmul& args) {
+  Primitive p{.a = describe(args.a), .b = describe(args.b), .c = describe(args.c)};
+  if (args.bias.has_data()) p.bias = {{1, args.c.shape[1]}, type_of(DType::f32), {args.c.shape[1], 1}};
+  dnnl::post_ops post_ops;
+  if (args.accumulate) post_ops.append_sum(1.0f);
+  if (args.gelu) post_ops.append_eltwise(1.0f, dnnl::algorithm::eltwise_gelu_tanh, 0.0f, 0.0f);
+  dnnl::primitive_attr attributes;
+  attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+  attributes.set_post_ops(post_ops);
+  if (args.scale != 1) attributes.set_output_scales(0, {args.scale});
+  const auto description = args.bias.has_data() ? dnnl::matmul::desc(p.a, p.b, p.bias, p.c)
+                                                : dnnl::matmul::desc(p.a, p.b, p.c);
+  const dnnl::matmul::primitive_desc chosen(description, attributes, engine());
+  p.scratch = chosen.scratchpad_desc();
+  p.matmul = dnnl::matmul(chosen);
+  return p;
+}
+
+const Primitive& primitive_for(const Matmul& args) {
+  thread_local std::map<Key, Primitive> cache;
+  const Key key = {
+      .a_shape = args.a.shape.dims,     .a_strides = args.a.strides.dims,
+      .b_shape = args.b.shape.dims,     .b_strides = args.b.strides.dims,
+      .c_strides = args.c.strides.dims, .rank = args.a.rank(),
+      .in = args.a.dtype,               .out = args.c.dtype,
+      .has_bias = args.bias.has_data(), .gelu = args.gelu,
+      .accumulate = args.accumulate,    .scale = args.scale,
+      .threads = thread_count(),
+  };
+  const auto found = cache.find(key);
+  if (found != cache.end()) return found->second;
+  if (cache.size() >= kMostPrimitives) cache.clear();
+  return cache.emplace(key, make_primitive(args)).first->second;
+}
+
+void execute(Context& ctx, const Matmul& args) {
+  const Primitive& p = primitive_for(args);
+  const Arena::Scope scope(ctx.arena());
+  const auto scratch_bytes = static_cast<int64_t>(p.scratch.get_size());
+  const Tensor scratch =
+      ctx.arena().allocate(args.workspace_use, DType::f32, {(scratch_bytes + 3) / 4});
+  std::unordered_map<int, dnnl::memory> memories = {
+      {DNNL_ARG_SRC, {p.a, engine(), args.a.data}},
+      {DNNL_ARG_WEIGHTS, {p.b, engine(), args.b.data}},
+      {DNNL_ARG_DST, {p.c, engine(), args.c.data}},
+      {DNNL_ARG_SCRATCHPAD, {p.scratch, engine(), scratch.data}},
+  };
+  if (args.bias.has_data()) memories.insert({DNNL_ARG_BIAS, {p.bias, engine(), args.bias.data}});
+  dnnl::stream stream(engine());
+  p.matmul.execute(stream, memories);
+  stream.wait();
+}
+
+}  // namespace
+
+void onednn_matmul(Context& ctx, const Matmul& args) {
+  const int row = args.c.rank() - 2, column = args.c.rank() - 1;
+  try {
+    if (args.c.strides[column] == 1 || args.c.shape[column] == 1) return execute(ctx, args);
+    // oneDNN writes row-major results only: cᵀ = bᵀ·aᵀ.
+    Matmul transposed = args;
+    transposed.a = args.b.transpose(row, column);
+    transposed.b = args.a.transpose(row, column);
+    transposed.c = args.c.transpose(row, column);
+    execute(ctx, transposed);
+  } catch (const dnnl::error& error) {
+    throw_error(fmt::format("oneDNN cannot multiply {} {} by {}: {}", args.a.dtype, args.a.shape,
+                            args.b.shape, error.what()));
+  }
+}
+
+}  // namespace strobe
