@@ -1,0 +1,114 @@
+#include "strobe/models/gpt2.h"
+
+#include <cmath>
+
+#include "strobe/models/gpt2_pass.h"
+#include "strobe/ops/cross_entropy/cross_entropy.h"
+
+namespace strobe {
+namespace {
+
+Init normal(double deviation) { return {.kind = Init::Kind::normal, .deviation = deviation}; }
+
+Gpt2Block::Layernorm layernorm(const std::string& name, int64_t width) {
+  return {.weight = {.hf_name = name + ".weight", .shape = {width}, .init = {Init::Kind::ones}},
+          .bias = {.hf_name = name + ".bias", .shape = {width}}};
+}
+
+Gpt2Block::Linear linear(const std::string& name, int64_t inputs, int64_t outputs,
+                         double deviation) {
+  return {.weight = {.hf_name = name + ".weight",
+                     .shape = {inputs, outputs},
+                     .init = normal(deviation)},
+          .bias = {.hf_name = name + ".bias", .shape = {outputs}}};
+}
+
+Gpt2Block block(const std::string& name, const Gpt2Config& config) {
+  const int64_t width = config.n_embd, inner = config.inner_dim();
+  const double deviation = config.initializer_range;
+  // Two projections a block add to the residual stream: their sum keeps its size at any depth.
+  const double residual = deviation / std::sqrt(2.0 * static_cast<double>(config.n_layer));
+  return {.ln_1 = layernorm(name + ".ln_1", width),
+          .attn_c_attn = linear(name + ".attn.c_attn", width, 3 * width, deviation),
+          .attn_c_proj = linear(name + ".attn.c_proj", width, width, residual),
+          .ln_2 = layernorm(name + ".ln_2", width),
+          .mlp_c_fc = linear(name + ".mlp.c_fc", width, inner, deviation),
+          .mlp_c_proj = linear(name + ".mlp.c_proj", inner, width, residual)};
+}
+
+}  // namespace
+
+Gpt2Parameters::Gpt2Parameters(const Gpt2Config& config) {
+  validate(config);
+  wte = {.hf_name = "transformer.wte.weight",
+         .shape = {config.vocab_size, config.n_embd},
+         .init = normal(config.initializer_range)};
+  wpe = {.hf_name = "transformer.wpe.weight",
+         .shape = {config.n_positions, config.n_embd},
+         .init = normal(config.initializer_range)};
+  for (int64_t i = 0; i < config.n_layer; ++i) {
+    h.push_back(block(fmt::format("transformer.h.{}", i), config));
+  }
+  ln_f = layernorm("transformer.ln_f", config.n_embd);
+}
+
+int64_t parameter_count(const Gpt2Config& config) {
+  int64_t count = 0;
+  Gpt2Parameters(config).for_each([&](const Parameter& p) { count += p.shape.numel(); });
+  return count;
+}
+
+int64_t counted_labels(const Tensor& labels) {
+  check(labels.rank() == 2, "labels have shape ", labels.shape, ", allowed is [batch, time]");
+  const auto* values = labels.as<int32_t>();
+  int64_t count = 0;
+  for (int64_t i = 0; i < labels.numel(); ++i) {
+    count += i % labels.shape[1] != 0 && values[i] != kIgnoredLabel;
+  }
+  return count;
+}
+
+Gpt2::Gpt2(Context& ctx, const Gpt2Config& config, DType dtype, bool is_trainable)
+    : config_(config), dtype_(dtype), is_trainable_(is_trainable), parameters_(config) {
+  check(dtype == DType::f32 || dtype == DType::bf16, "the model's type is ", dtype,
+        ", allowed are f32 and bf16");
+  for_each_parameter([&](Parameter& p) { allocate(ctx, p, dtype, is_trainable); });
+}
+
+void Gpt2::initialize(Context& ctx, uint64_t seed) {
+  uint64_t index = 0;
+  for_each_parameter(
+      [&](Parameter& p) { strobe::initialize(ctx, p, random_key(seed, index++, kSiteWeights)); });
+}
+
+double Gpt2::loss(Context& ctx, const Gpt2Batch& batch) {
+  Gpt2Pass pass(ctx, config_, parameters_, dtype_, batch, nullptr);
+  pass.forward();
+  return pass.loss();
+}
+
+double Gpt2::forward_backward(Context& ctx, const Gpt2Batch& batch,
+                              const Gpt2TrainingPass& training) {
+  check(is_trainable_, "the model was made for evaluation only, it has no gradients");
+  check(training.loss_scale > 0 && std::isfinite(training.loss_scale), "loss_scale is ",
+        training.loss_scale, ", allowed is more than 0");
+  Gpt2Pass pass(ctx, config_, parameters_, dtype_, batch, &training);
+  pass.forward();
+  const double loss = pass.loss();
+  pass.backward();
+  return loss;
+}
+
+Tensor Gpt2::logits(Context& ctx, const Gpt2Batch& batch) {
+  check(batch.tokens.rank() == 2, "tokens have shape ", batch.tokens.shape,
+        ", allowed is [batch, time]");
+  const int64_t batch_size = batch.tokens.shape[0], time = batch.tokens.shape[1];
+  const Tensor logits = ctx.arena().allocate(MemoryUse::activations, DType::f32,
+                                             {batch_size * time, config_.vocab_size});
+  Gpt2Pass pass(ctx, config_, parameters_, dtype_, batch, nullptr);
+  pass.forward();
+  pass.logits(logits);
+  return logits.view({batch_size, time, config_.vocab_size});
+}
+
+}  // namespace strobe

@@ -1,0 +1,131 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "strobe/core/context.h"
+#include "strobe/core/tensor.h"
+#include "strobe/models/gpt2_config.h"
+#include "strobe/models/parameter.h"
+#include "strobe/ops/attention/attention.h"
+
+namespace strobe {
+
+// The parameters of one block, named as in Hugging Face's GPT2Block.
+struct Gpt2Block {
+  struct Layernorm {
+    Parameter weight, bias;  // [C]
+  };
+  struct Linear {
+    Parameter weight, bias;  // [inputs, outputs], [outputs]
+  };
+  Layernorm ln_1;
+  Linear attn_c_attn;  // [C, 3C]: queries, keys and values side by side
+  Linear attn_c_proj;  // [C, C]
+  Layernorm ln_2;
+  Linear mlp_c_fc;    // [C, F]
+  Linear mlp_c_proj;  // [F, C]
+};
+
+// All parameters, without memory at first. The head is tied: it reads wte.
+struct Gpt2Parameters {
+  explicit Gpt2Parameters(const Gpt2Config& config);  // throws Error unless the config is valid
+
+  Parameter wte;  // [V, C]
+  Parameter wpe;  // [n_positions, C]
+  std::vector<Gpt2Block> h;
+  Gpt2Block::Layernorm ln_f;
+
+  // Calls f(parameter) for every one, in the order of Hugging Face's checkpoints.
+  template <class F>
+  void for_each(F&& f);
+};
+
+// How many numbers a model of this configuration learns; 124,439,808 for GPT-2 small.
+int64_t parameter_count(const Gpt2Config& config);
+
+// Sequences to compute on. Positions count from 0 in every row.
+struct Gpt2Batch {
+  Tensor tokens;  // [B, T] i32 in [0, vocab_size)
+  // [B, T] i32 in [0, vocab_size), or kIgnoredLabel (-100). Aligned with the tokens, as in Hugging
+  // Face: the model itself compares the prediction at position t with the label at t + 1.
+  Tensor labels;
+  AttentionPadding padding;  // set key_end to the lengths of sequences padded on the right
+};
+
+// How many labels a batch's loss averages over: those after the first position that are not ignored.
+int64_t counted_labels(const Tensor& labels);
+
+// What a training pass takes beside the batch.
+struct Gpt2TrainingPass {
+  uint64_t seed = 0;  // of the run
+  uint64_t step = 0;  // counts forward passes: each has its own dropout
+  // The gradient is that of loss_scale · mean loss. For k batches to give the gradient of their
+  // union, scale each by its share of their counted labels: 1/k where all count alike.
+  double loss_scale = 1;
+  bool accumulate = false;  // add to the gradients that are there, instead of setting them
+};
+
+// GPT-2 (Radford et al. 2019): token and position embedding, n_layer pre-layernorm blocks of causal
+// attention and a feed-forward part, a last layernorm, and the token table again as the head.
+//
+// Parameters live in the arena of the context given at construction, for as long as that arena.
+// Every call takes what else it needs from the arena and gives it back, so peaks are honest.
+// In bf16, activations and the matrices' working copies are bf16; statistics, losses, gradients of
+// parameters, and masters are f32.
+class Gpt2 {
+ public:
+  // Throws Error when the configuration is invalid or the type is not f32 or bf16.
+  Gpt2(Context& ctx, const Gpt2Config& config, DType dtype = DType::f32, bool is_trainable = true);
+
+  const Gpt2Config& config() const { return config_; }
+  DType dtype() const { return dtype_; }
+
+  template <class F>
+  void for_each_parameter(F&& f) {
+    parameters_.for_each(f);
+  }
+
+  // GPT-2's first weights, a function of the seed alone: matrices normal(0, initializer_range), the
+  // two projections that end in the residual stream divided by sqrt(2·n_layer); biases 0; layernorm
+  // 1 and 0.
+  void initialize(Context& ctx, uint64_t seed);
+
+  // Mean cross entropy over the counted labels, without dropout; 0 when every label is ignored.
+  double loss(Context& ctx, const Gpt2Batch& batch);
+
+  // The same with dropout, and every parameter's gradient. All gradients are written: when every
+  // label is ignored, the loss and the gradients are 0.
+  double forward_backward(Context& ctx, const Gpt2Batch& batch, const Gpt2TrainingPass& pass);
+
+  // [B, T, V] f32, without dropout, in memory of the arena that the caller's Scope releases. Reads
+  // tokens and padding only.
+  Tensor logits(Context& ctx, const Gpt2Batch& batch);
+
+ private:
+  Gpt2Config config_;
+  DType dtype_;
+  bool is_trainable_;
+  Gpt2Parameters parameters_;
+};
+
+template <class F>
+void Gpt2Parameters::for_each(F&& f) {
+  const auto visit = [&](auto& layer) {
+    f(layer.weight);
+    f(layer.bias);
+  };
+  f(wte);
+  f(wpe);
+  for (Gpt2Block& block : h) {
+    visit(block.ln_1);
+    visit(block.attn_c_attn);
+    visit(block.attn_c_proj);
+    visit(block.ln_2);
+    visit(block.mlp_c_fc);
+    visit(block.mlp_c_proj);
+  }
+  visit(ln_f);
+}
+
+}  // namespace strobe

@@ -1,0 +1,48 @@
+#include "strobe/models/gpt2_testing.h"
+
+#include "tests/testkit/tensors.h"
+
+namespace strobe::testing {
+
+Gpt2Batch TestBatch::view() {
+  Gpt2Batch view;
+  view.tokens = Tensor::of(tokens.data(), {batch, time});
+  view.labels = Tensor::of(labels.data(), {batch, time});
+  if (!lengths.empty()) view.padding.key_end = Tensor::of(lengths.data(), {batch});
+  return view;
+}
+
+TestBatch random_batch(const Gpt2Config& config, int64_t batch, int64_t time, uint64_t seed) {
+  Random random(random_key(seed, 0, 0));
+  TestBatch result = {.batch = batch, .time = time, .tokens = {}, .labels = {}, .lengths = {}};
+  for (int64_t i = 0; i < batch * time; ++i) {
+    result.tokens.push_back(static_cast<int32_t>(random.below(config.vocab_size)));
+  }
+  result.labels = result.tokens;
+  return result;
+}
+
+NamedValues values_of(Gpt2& model) {
+  NamedValues values;
+  model.for_each_parameter([&](Parameter& p) { values[p.hf_name] = to_doubles(p.value); });
+  return values;
+}
+
+NamedValues gradients_of(Gpt2& model) {
+  NamedValues gradients;
+  model.for_each_parameter([&](Parameter& p) { gradients[p.hf_name] = to_doubles(p.grad); });
+  return gradients;
+}
+
+void randomize(Context& ctx, Gpt2& model, uint64_t seed) {
+  Random random(random_key(seed, 1, 0));
+  model.for_each_parameter([&](Parameter& p) {
+    const Arena::Scope scope(ctx.arena());
+    const Tensor values = ctx.arena().allocate(MemoryUse::workspace, DType::f32, p.shape);
+    const double mean = p.init.kind == Init::Kind::ones ? 1 : 0;
+    fill(values, [&] { return mean + 0.2 * random.normal(); });
+    assign(ctx, p, values);
+  });
+}
+
+}  // namespace strobe::testing

@@ -1,0 +1,33 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "strobe/models/gpt2.h"
+
+namespace strobe::testing {
+
+// A batch that owns its memory. `lengths` empty: no padding.
+struct TestBatch {
+  int64_t batch = 0, time = 0;
+  std::vector<int32_t> tokens, labels;
+  std::vector<int32_t> lengths;
+
+  Gpt2Batch view();
+};
+
+// Random tokens, which are the labels too.
+TestBatch random_batch(const Gpt2Config& config, int64_t batch, int64_t time, uint64_t seed);
+
+// Parameters by name, and their gradients.
+using NamedValues = std::map<std::string, std::vector<double>>;
+NamedValues values_of(Gpt2& model);
+NamedValues gradients_of(Gpt2& model);
+
+// Draws every parameter anew, large enough that each gradient matters: normal(0, 0.2), the scales
+// of layernorms around 1.
+void randomize(Context& ctx, Gpt2& model, uint64_t seed);
+
+}  // namespace strobe::testing
