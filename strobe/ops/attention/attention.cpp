@@ -208,6 +208,18 @@ const AttentionImpl& select_attention(const Context& ctx, const AttentionProblem
   return select("attention", attention_impls(), problem, ctx.device(), ctx.wish("attention"));
 }
 
+Wish attention_wish(std::string_view name) {
+  for (Algorithm algorithm : {Algorithm::any, Algorithm::standard, Algorithm::flash}) {
+    if (name == to_text(algorithm)) return {.algorithm = algorithm, .implementation = {}};
+  }
+  std::string known = "any, standard, flash";
+  for (const AttentionImpl& impl : attention_impls()) {
+    if (name == impl.name) return {.algorithm = Algorithm::any, .implementation = std::string(name)};
+    known += fmt::format(", {}", impl.name);
+  }
+  throw_error(fmt::format("attention is '{}', allowed are {}", name, known));
+}
+
 int64_t attention_saved_bytes(const Context& ctx, const AttentionProblem& problem) {
   return select_attention(ctx, problem).saved_bytes(problem);
 }

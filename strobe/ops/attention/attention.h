@@ -109,6 +109,10 @@ std::span<const AttentionImpl> attention_impls();
 // The implementation that attention_forward would run.
 const AttentionImpl& select_attention(const Context& ctx, const AttentionProblem& problem);
 
+// What a user means by a name: an algorithm (any, standard, flash), or one implementation. Throws an
+// Error that lists all names when there is none such.
+Wish attention_wish(std::string_view name);
+
 // Size of `saved` for the implementation that the context selects (0: none is needed).
 int64_t attention_saved_bytes(const Context& ctx, const AttentionProblem& problem);
 
