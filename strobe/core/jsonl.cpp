@@ -13,7 +13,8 @@
 namespace strobe {
 
 JsonlWriter::JsonlWriter(std::string path)
-    : path_(std::move(path)), file_(open(path_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666)) {
+    : path_(std::move(path)),
+      file_(open(path_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666)) {
   check(file_ >= 0, "cannot write '", path_, "': ", std::strerror(errno));
 }
 

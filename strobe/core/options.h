@@ -13,6 +13,7 @@ namespace strobe {
 // Options of a command are a plain struct with a member function
 //
 //   template <class Visitor> void visit(Visitor&& visit) {
+//     visit.group("Data");   // a heading of --help for those that follow
 //     visit(batch, {.name = "batch", .unit = "sequences", .help = "size of a micro-batch", .min = 1});
 //     visit(dtype, {.name = "dtype", .help = "…"}, {DType::f32, DType::bf16});
 //   }
@@ -21,8 +22,8 @@ namespace strobe {
 // JSON of a results file (below), are visitors. A field is an int64_t, uint64_t, double, bool,
 // std::string, or an enum with to_text(), whose allowed values are the third argument.
 struct OptionInfo {
-  const char* name = "";   // "weight_decay": in JSON so, on the command line --weight-decay
-  const char* unit = "";   // of a number; of a string: what it is, "FILE"
+  const char* name = "";  // "weight_decay": in JSON so, on the command line --weight-decay
+  const char* unit = "";  // of a number; of a string: what it is, "FILE"
   const char* help = "";
   double min = -std::numeric_limits<double>::infinity();  // allowed range, ends included
   double max = std::numeric_limits<double>::infinity();
@@ -32,12 +33,14 @@ struct OptionInfo {
 // Sets one JSON entry for each option.
 class OptionsToJson {
  public:
+  void group(const char* /*heading*/) {}
   template <class T>
   void operator()(const T& value, const OptionInfo& info) {
     json_[info.name] = value;
   }
   template <class E>
-  void operator()(const E& value, const OptionInfo& info, std::initializer_list<std::type_identity_t<E>>) {
+  void operator()(const E& value, const OptionInfo& info,
+                  std::initializer_list<std::type_identity_t<E>>) {
     json_[info.name] = std::string(to_text(value));
   }
   const Json& json() const { return json_; }
@@ -47,7 +50,7 @@ class OptionsToJson {
 };
 
 template <class Options>
-Json to_json(Options options) {
+Json options_json(Options options) {
   OptionsToJson visitor;
   options.visit(visitor);
   return visitor.json();

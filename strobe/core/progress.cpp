@@ -48,8 +48,8 @@ std::string progress_line(const std::string& label, const ProgressState& state, 
   const double left = state.step > 0 ? state.seconds / static_cast<double>(state.step) *
                                            static_cast<double>(state.steps - state.step)
                                      : 0;
-  const std::string count = fmt::format("{:>{}}/{}", state.step,
-                                        fmt::formatted_size("{}", state.steps), state.steps);
+  const std::string count =
+      fmt::format("{:>{}}/{}", state.step, fmt::formatted_size("{}", state.steps), state.steps);
   const std::string numbers =
       fmt::format("{}  loss {:.4f}  {} tokens/s  {} left", count, state.loss,
                   short_number(state.tokens_per_s), short_duration(left));
