@@ -181,9 +181,14 @@ TEST(TrainingRuns, TheOnlyStepIsTimed) {
 
 TEST(TrainingRuns, SaysWhyARunEndedEarly) {
   JsonRows rows = two_runs();
+  rows.push_back(step_row("flash", 4, std::nan(""), 100, 10));
+  rows.back()["loss"] = nullptr;
+  rows.push_back(summary_row("flash", 1e6));
   rows.back()["ending"] = "diverged";
   rows.back()["reason"] = "the loss is nan at step 4";
-  EXPECT_EQ(training_runs(rows)[1].error, "the loss is nan at step 4");
+  const auto runs = training_runs(rows);
+  EXPECT_EQ(runs[1].error, "the loss is nan at step 4");
+  EXPECT_EQ(runs[1].losses.size(), 3u);
 }
 
 TEST(TrainingRuns, Gains) {

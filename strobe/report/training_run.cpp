@@ -38,7 +38,9 @@ TrainingRun& run_of(std::vector<TrainingRun>& runs, const Json& row) {
   return runs.back();
 }
 
+// A step whose loss is null (NaN) is where the run stopped: its summary says so.
 void add_step(TrainingRun& run, const Json& row) {
+  if (row.contains("loss") && row["loss"].is_null()) return;
   run.losses.push_back(number(row, "loss"));
   run.step_ms.push_back(number(row, "step_ms"));
   run.attention_ms.push_back(number(row, "attention_ms"));
