@@ -7,13 +7,16 @@
 
 namespace strobe {
 
+enum class JsonlMode : unsigned char { replace, append };
+
 // Writes one JSON object a line. Each line is with the system when write() returns, so a run that
 // is killed keeps all that it measured. A write that fails (a full disk) throws an Error that names
 // the file and leaves the lines before it whole.
 class JsonlWriter {
  public:
-  // Creates the file, or empties it. Throws Error when that is not possible.
-  explicit JsonlWriter(std::string path);
+  // Creates the file where missing; empties it, or adds to its end. Throws Error when that is not
+  // possible.
+  explicit JsonlWriter(std::string path, JsonlMode mode = JsonlMode::replace);
   ~JsonlWriter();
   JsonlWriter(const JsonlWriter&) = delete;
   JsonlWriter& operator=(const JsonlWriter&) = delete;
@@ -26,7 +29,7 @@ class JsonlWriter {
  private:
   std::string path_;
   int file_;
-  int64_t bytes_ = 0;  // of whole lines
+  int64_t bytes_;  // of whole lines
 };
 
 // Creates the folder and those above it where missing; throws an Error that names it.

@@ -42,6 +42,16 @@ TEST(JsonlTest, WritesALineForEachObjectAtOnce) {
   std::filesystem::remove_all(test_folder());
 }
 
+TEST(JsonlTest, AppendsWhereAskedTo) {
+  create_folder(test_folder());
+  const std::string path = test_folder() + "/rows.jsonl";
+  JsonlWriter(path).write({{"n", 1}});
+  JsonlWriter(path, JsonlMode::append).write({{"n", 2}});
+  EXPECT_EQ(content_of(path), "{\"n\":1}\n{\"n\":2}\n");
+  JsonlWriter(path).write({{"n", 3}});
+  EXPECT_EQ(content_of(path), "{\"n\":3}\n");
+}
+
 TEST(JsonlTest, AFullDiskIsAnErrorThatNamesTheFile) {
   JsonlWriter writer("/dev/full");
   try {
