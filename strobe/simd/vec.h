@@ -46,6 +46,12 @@ STROBE_INLINE To bit_cast_to(From x) {
 }
 
 STROBE_INLINE F32 broadcast(float x) { return x - F32{}; }
+// 0, 1, 2, …
+STROBE_INLINE I32 lane_index() {
+  I32 index;
+  for (int i = 0; i < kLanes; ++i) index[i] = i;
+  return index;
+}
 STROBE_INLINE U32 broadcast_u32(uint32_t x) { return x - U32{}; }
 STROBE_INLINE F32 zero() { return F32{}; }
 
@@ -131,7 +137,33 @@ STROBE_INLINE F32 select(I32 mask, F32 a, F32 b) {
 #endif
 }
 
-// Of two numbers; which one results when one is NaN is not specified.
+// x in the lanes whose bit of `bits` is set, 0 elsewhere.
+STROBE_INLINE F32 keep_lanes(uint32_t bits, F32 x) {
+#if defined(__AVX512F__)
+  return bit_cast_to<F32>(
+      _mm512_maskz_mov_ps(static_cast<__mmask16>(bits), bit_cast_to<__m512>(x)));
+#else
+  const I32 bit = (I32{} + 1) << lane_index();
+  const I32 keep = ((static_cast<int32_t>(bits) - I32{}) & bit) == bit;
+  return bit_cast_to<F32>(bit_cast_to<I32>(x) & keep);
+#endif
+}
+
+// Whether some lane of a is above the same lane of b.
+STROBE_INLINE bool any_above(F32 a, F32 b) {
+#if defined(__AVX512F__)
+  return _mm512_cmp_ps_mask(bit_cast_to<__m512>(a), bit_cast_to<__m512>(b), _CMP_GT_OQ) != 0;
+#elif defined(__AVX2__)
+  return _mm256_movemask_ps(bit_cast_to<__m256>(a > b)) != 0;
+#else
+  const I32 above = a > b;
+  int32_t any = 0;
+  for (int i = 0; i < kLanes; ++i) any |= above[i];
+  return any != 0;
+#endif
+}
+
+// Of two numbers; b when one is NaN.
 STROBE_INLINE F32 max(F32 a, F32 b) {
 #if defined(__AVX512F__)
   return bit_cast_to<F32>(_mm512_max_ps(bit_cast_to<__m512>(a), bit_cast_to<__m512>(b)));
@@ -165,11 +197,16 @@ STROBE_INLINE float max_lanes(F32 x) {
   return lanes[0];
 }
 
-// 2^x for x ≤ 128, relative error below 2 units in the last place; 0 below −126 (subnormal results
-// are flushed), so 2^(−∞) = 0. NaN gives an unspecified value.
+// 2^x for x < 128, relative error below 2 units in the last place; 0 below −151 and anything from 0
+// to 2^x between −151 and −126, where results would be subnormal. So 2^(−∞) = 0. NaN gives
+// NaN (max() takes its second operand then).
 STROBE_INLINE F32 exp2(F32 x) {
   // 2^x = 2^n · 2^f with n = round(x), |f| ≤ ½; 2^f by a minimax polynomial of degree 6.
-  const F32 clamped = max(x, broadcast(-127.0f));
+#if defined(__AVX512F__)
+  const F32 clamped = max(broadcast(-152.0f), x);
+#else
+  const F32 clamped = max(broadcast(-127.0f), x);
+#endif
   const F32 magic = broadcast(0x1.8p23f);  // adding it rounds to an integer
   const F32 n = (clamped + magic) - magic;
   const F32 f = clamped - n;

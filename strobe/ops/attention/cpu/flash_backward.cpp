@@ -1,0 +1,370 @@
+// attention_backward_flash: one key/value head, some of its key tiles, all query heads that read it
+//
+// Computes    P = 2^(S·log2 e − lse·log2 e)      dP = dO Vᵀ      delta = rowsum(dO∘O)            (3)
+//             dS = P∘(Z∘dP − delta)                                                             (4)  FlashAttention-2, Alg. 2
+//             dV = (Z∘P)ᵀ dO    dK = scale·dSᵀ Q    dQ = scale·dS K                             (5)
+// Shapes      q,out,dout,dq [rows, D] per head of the group; k,v,dk,dv [keys, D]; any row strides
+// Mapping     one task per (sequence, key/value head, range of key tiles); inside, one thread. A task that holds
+//             all keys finishes dQ; else it leaves a partial sum, and flash_cpu.cpp adds them up in order
+// Scratch     Q, dO of a head (L2/L3) · dQ of a head · Kᵀ, Vᵀ, K, dK, dV of a key tile · P, dS of a tile pair (L2)
+// Steps       [1] pack Q, dO; delta  [2] pack Kᵀ, Vᵀ, K  [3] S = QKᵀ, dP = dO Vᵀ  [4] P, dS
+//             [5] dV += PᵀdO, dK += dSᵀQ  [6] dQ += dS K  [7] dq  [8] dk, dv
+// Requires    D a multiple of 8 up to 256                                               (checked in attention.cpp)
+// Numerics    all sums in f32; P and dS rounded to bf16 before [5], [6] where pairs are multiplied. The order of
+//             every sum is fixed by the shape and the number of key ranges
+// Cost        10·rows·keys·D FLOP (half if causal): five products, S is not computed twice
+#include "strobe/ops/attention/cpu/flash_dropout.h"
+#include "strobe/ops/attention/cpu/flash_scratch.h"
+#include "strobe/ops/attention/cpu/flash_softmax.h"
+
+namespace strobe::STROBE_ISA {
+namespace {
+
+constexpr int kQueryTile = 96;
+constexpr int kKeyTile = 96;  // a multiple of kPanelRows and of kPanelWidth
+
+template <class Format>
+struct BackwardScratch {
+  static constexpr int kPer = Format::kPerUnit;
+  int rows;               // padded to kFlashRowGrain
+  int64_t columns;        // head_dim padded to kPanelWidth
+  float *q, *dout;        // packed by rows
+  float *q_contracted, *dout_contracted;  // packed with the contraction along the rows
+  float* dq;              // [rows, columns]
+  float* minus_lse;       // [rows], in base 2
+  float* delta;           // [rows]
+  float *keys_t, *values_t;  // Kᵀ, Vᵀ: panels over the tile's keys
+  float* keys;            // K: panels over D
+  float *dk, *dv;         // [tiles · kKeyTile, columns]; one tile unless a group adds up in it
+  float *scores, *dscores;  // S and dP: [panel or tile rows, kKeyTile]
+  float *p, *ds;          // contraction along the rows, [kQueryTile / kPer, kKeyTile] units
+  float* ds_rows;         // contraction along the keys, [kQueryTile, kKeyTile / kPer] units
+  uint16_t* masks;        // [kQueryTile, kKeyTile / 16]
+  int64_t bytes;
+
+  BackwardScratch(char* base, int row_count, int key_count, int group, int head_dim,
+                  bool partial) {
+    Scratch scratch(base);
+    rows = static_cast<int>(round_up(row_count, kFlashRowGrain));
+    columns = round_up(head_dim, kPanelWidth);
+    const int64_t packed = rows * round_up(head_dim / kPer, kPanelWidth);
+    q = scratch.take<float>(packed);
+    dout = scratch.take<float>(packed);
+    q_contracted = kPer == 1 ? q : scratch.take<float>(rows / kPer * columns);
+    dout_contracted = kPer == 1 ? dout : scratch.take<float>(rows / kPer * columns);
+    dq = partial ? nullptr : scratch.take<float>(rows * columns);
+    minus_lse = scratch.take<float>(rows);
+    delta = scratch.take<float>(rows);
+    keys_t = scratch.take<float>(kKeyTile * columns);
+    values_t = scratch.take<float>(kKeyTile * columns);
+    keys = scratch.take<float>(kKeyTile * columns);
+    const int64_t sums = (group > 1 ? round_up(key_count, kKeyTile) : kKeyTile) * columns;
+    dk = scratch.take<float>(sums);
+    dv = scratch.take<float>(sums);
+    const int64_t tile = int64_t{kQueryTile} * kKeyTile;
+    p = scratch.take<float>(tile / kPer);
+    ds = scratch.take<float>(tile / kPer);
+    if constexpr (kPer == 1) {  // P and dS take the place of S and dP
+      scores = p;
+      dscores = ds_rows = ds;
+    } else {
+      scores = scratch.take<float>(kPanelRows * kKeyTile);
+      dscores = scratch.take<float>(kPanelRows * kKeyTile);
+      ds_rows = scratch.take<float>(tile / kPer);
+    }
+    masks = scratch.take<uint16_t>(tile / kDropoutBlock);
+    bytes = scratch.bytes();
+  }
+};
+
+template <class Format>
+class BackwardRange {
+  using Element = typename Format::Element;
+  static constexpr int kPer = Format::kPerUnit;
+
+ public:
+  explicit BackwardRange(const FlashBackwardTask& task)
+      : task_(task),
+        scratch_(task.scratch, task.rows, (task.last_tile - task.first_tile) * kKeyTile,
+                 task.group, task.head_dim, task.dq_partial != nullptr) {}
+
+  void run() {
+    const Interval seeing = seeing_rows(task_.visible, 0, task_.rows, 0, INT32_MAX);
+    visible_keys_ = visible_keys(task_.visible, 0, task_.rows, 0, INT32_MAX);
+    for (int head = 0; head < task_.group; ++head) {
+      start_head(head, seeing);
+      for (int tile = task_.first_tile; tile < task_.last_tile; ++tile) {
+        add_key_tile(head, tile);
+        if (head == task_.group - 1) finish_key_tile(tile);
+      }
+      if (task_.dq_partial == nullptr) finish_dq(head);
+    }
+  }
+
+ private:
+  SourceRows<Element> source(const FlashRows& rows, int64_t offset, Interval valid) const {
+    return {static_cast<const Element*>(rows.data) + offset, rows.stride, valid.begin, valid.end};
+  }
+
+  // [1]
+  void start_head(int head, Interval seeing) {
+    const auto q = source(task_.q, head * task_.q_head_stride, seeing);
+    const auto dout = source(task_.dout, head * task_.dout_head_stride, seeing);
+    const auto out = source(task_.out, head * task_.out_head_stride, seeing);
+    pack_rows<Format>(q, scratch_.rows, task_.head_dim, scratch_.q);
+    pack_rows<Format>(dout, scratch_.rows, task_.head_dim, scratch_.dout);
+    if constexpr (kPer > 1) {
+      pack_contracted_rows<Format>(q, scratch_.rows, task_.head_dim, scratch_.q_contracted);
+      pack_contracted_rows<Format>(dout, scratch_.rows, task_.head_dim, scratch_.dout_contracted);
+    }
+    const float* lse = task_.lse + head * task_.lse_head_stride;
+    for (int r = 0; r < scratch_.rows; ++r) {
+      const bool sees = seeing.begin <= r && r < seeing.end;
+      scratch_.minus_lse[r] =
+          sees && lse[r] > -__builtin_inff() ? -kLog2e * lse[r] : -__builtin_inff();
+      scratch_.delta[r] =
+          sees ? dot_rows(dout.data + r * dout.stride, out.data + r * out.stride) : 0.0f;
+    }
+    dq_ = task_.dq_partial != nullptr ? task_.dq_partial + head * task_.dq_partial_head_stride
+                                      : scratch_.dq;
+    std::memset(dq_, 0, scratch_.rows * scratch_.columns * sizeof(float));
+    bias_ = task_.bias;
+    if (bias_.data != nullptr) bias_.data += head * task_.bias_head_stride;
+    dropout_ = task_.dropout;
+    dropout_.head += head;
+  }
+
+  float dot_rows(const Element* x, const Element* y) const {
+    F32 sum = zero();
+    for (int d = 0; d < task_.head_dim; d += kLanes) {
+      const int count = clamp_to_lanes(task_.head_dim - d);
+      sum = count == kLanes ? fma(load(x + d), load(y + d), sum)
+                            : fma(load_partial(x + d, count), load_partial(y + d, count), sum);
+    }
+    return sum_lanes(sum);
+  }
+
+  // The sums dk, dv of a tile: [kKeyTile, columns].
+  int64_t sums_of(int tile) const {
+    return task_.group > 1 ? (tile - task_.first_tile) * kKeyTile * scratch_.columns : 0;
+  }
+
+  void add_key_tile(int head, int tile) {
+    float *dk = scratch_.dk + sums_of(tile), *dv = scratch_.dv + sums_of(tile);
+    if (head == 0) {
+      std::memset(dk, 0, kKeyTile * scratch_.columns * sizeof(float));
+      std::memset(dv, 0, kKeyTile * scratch_.columns * sizeof(float));
+    }
+    const int key = tile * kKeyTile, keys = smaller(task_.keys - key, kKeyTile);
+    const Interval rows = seeing_rows(task_.visible, 0, task_.rows, key, key + keys);
+    if (rows.empty()) return;
+    load_tile(key);
+    for (int first = rows.begin / kQueryTile * kQueryTile; first < rows.end; first += kQueryTile) {
+      const Interval part = {larger(rows.begin, first), smaller(rows.end, first + kQueryTile)};
+      load_masks(first, key);
+      for (int row = first + (part.begin - first) / kPanelRows * kPanelRows; row < part.end;
+           row += kPanelRows) {
+        add_row_panel(first, row, key);
+      }
+      for (int k = 0; k < keys; k += kPanelRows) {
+        add_key_panel(first, part, key, k, dk, dv);
+      }
+    }
+  }
+
+  // [2] Keys that no row sees count as zeros.
+  void load_tile(int key) {
+    const Interval valid = {larger(visible_keys_.begin - key, 0),
+                            smaller(visible_keys_.end - key, kKeyTile)};
+    const auto k = source(task_.k, key * task_.k.stride, valid);
+    const auto v = source(task_.v, key * task_.v.stride, valid);
+    pack_transposed<Format>(k, kKeyTile, task_.head_dim, scratch_.keys_t);
+    pack_transposed<Format>(v, kKeyTile, task_.head_dim, scratch_.values_t);
+    pack_contracted_rows<Format>(k, kKeyTile, task_.head_dim, scratch_.keys);
+  }
+
+  void load_masks(int first_row, int key) {
+    if (dropout_.threshold == 0) return;
+    dropout_masks(dropout_, first_row, smaller(kQueryTile, scratch_.rows - first_row), key,
+                  kKeyTile, scratch_.masks, kKeyTile / kDropoutBlock);
+  }
+
+  // [3], [4] and [6] for kPanelRows query rows; `first` is the first row of their tile.
+  void add_row_panel(int first, int row, int key) {
+    const ScorePanel panel = score_panel(task_.visible, row, key, kKeyTile);
+    const int local = row - first;
+    float* scores = scratch_.scores + (kPer == 1 ? local * kKeyTile : 0);
+    float* dscores = scratch_.dscores + (kPer == 1 ? local * kKeyTile : 0);
+    multiply_rows(scratch_.q, row, scratch_.keys_t, panel, scores);
+    multiply_rows(scratch_.dout, row, scratch_.values_t, panel, dscores);
+    float scale = task_.scale * kLog2e;
+    if (!panel.is_whole || bias_.data != nullptr) {
+      mask_and_bias(panel, task_.visible, bias_, scale, scores, kKeyTile);
+      scale = 1;
+    }
+    for (int r = 0; r < kPanelRows; r += kPer) {
+      clear_gradients(local + r, 0, panel.begin);
+      set_gradients(panel, local, r, scale, scores + r * kKeyTile, dscores + r * kKeyTile);
+      clear_gradients(local + r, panel.end, kKeyTile);
+    }
+    const RowOperand<kKeyTile / kPer> ds = {
+        scratch_.ds_rows + local * (kKeyTile / kPer) + panel.begin / kPer, kKeyTile, 0};
+    for (int64_t d = 0; d < scratch_.columns; d += kPanelWidth) {
+      multiply_panel<Format, true>(
+          ds, scratch_.keys + d * (kKeyTile / kPer) + panel.begin / kPer * kPanelWidth,
+          (panel.end - panel.begin) / kPer, dq_ + row * scratch_.columns + d, scratch_.columns);
+    }
+  }
+
+  // product [kPanelRows, kKeyTile] = X·Yᵀ over the head dimension.
+  void multiply_rows(const float* x, int row, const float* y_t, const ScorePanel& panel,
+                     float* product) {
+    const RowOperand<kPanelWidth> operand = {x + row * kPanelWidth, kPanelWidth,
+                                             scratch_.rows * kPanelWidth};
+    const int64_t units = task_.head_dim / kPer;
+    for (int column = panel.begin; column < panel.end; column += kPanelWidth) {
+      multiply_panel<Format, false>(operand, y_t + column * units, units, product + column,
+                                    kKeyTile);
+    }
+  }
+
+  struct Gradients {
+    F32 p, ds;
+  };
+  STROBE_INLINE Gradients gradients(F32 score, F32 dp, int row, uint32_t kept, float scale) const {
+    const F32 p = exp2(fma(score, broadcast(scale), broadcast(scratch_.minus_lse[row])));
+    const F32 delta = broadcast(scratch_.delta[row]);
+    if (dropout_.threshold == 0) return {p, p * (dp - delta)};
+    const F32 dropped = keep_lanes(kept, dp * broadcast(dropout_.keep_scale));
+    return {keep_lanes(kept, p), p * (dropped - delta)};
+  }
+
+  // [4] P and dS of kPer rows from row r of the panel that begins at row `local` of the tile.
+  void set_gradients(const ScorePanel& panel, int local, int r, float scale, const float* scores,
+                     const float* dscores) {
+    for (int column = panel.begin; column < panel.end; column += kLanes) {
+      Gradients row[kPer];
+      for (int i = 0; i < kPer; ++i) {
+        const uint16_t* masks = scratch_.masks + (local + r + i) * (kKeyTile / kDropoutBlock);
+        row[i] = gradients(load(scores + i * kKeyTile + column),
+                           load(dscores + i * kKeyTile + column), panel.row + r + i,
+                           masks[column / kDropoutBlock] >> (column % kDropoutBlock), scale);
+      }
+      const int64_t at = (local + r) / kPer * kKeyTile + column;
+      if constexpr (kPer == 1) {
+        store(scratch_.p + at, row[0].p);
+        store(scratch_.ds + at, row[0].ds);
+      } else {
+        store(scratch_.p + at, round_pair(row[0].p, row[1].p));
+        store(scratch_.ds + at, round_pair(row[0].ds, row[1].ds));
+        for (int i = 0; i < kPer; ++i) {
+          store(reinterpret_cast<bf16*>(scratch_.ds_rows) + (local + r + i) * kKeyTile + column,
+                row[i].ds);
+        }
+      }
+    }
+  }
+
+  // Zeros for columns that no row of the panel sees: [5] runs over all rows of a tile.
+  void clear_gradients(int local, int begin, int end) {
+    const int64_t at = local / kPer * kKeyTile;
+    for (int column = begin; column < end; column += kLanes) {
+      store(scratch_.p + at + column, zero());
+      store(scratch_.ds + at + column, zero());
+    }
+  }
+
+  // [5] for kPanelRows keys from key `k` of the tile, over the query rows that see one of them.
+  void add_key_panel(int first, Interval part, int key, int k, float* dk, float* dv) {
+    const Interval seeing = seeing_rows(task_.visible, part.begin, part.end, key + k,
+                                        smaller(key + k + kPanelRows, task_.keys));
+    if (seeing.empty()) return;
+    const int begin = (seeing.begin - first) / (2 * kPer) * 2;  // in units of the tile
+    const int end = (seeing.end - first + 2 * kPer - 1) / (2 * kPer) * 2;
+    const ColumnOperand p = {scratch_.p + begin * kKeyTile + k, kKeyTile};
+    const ColumnOperand ds = {scratch_.ds + begin * kKeyTile + k, kKeyTile};
+    for (int64_t d = 0; d < scratch_.columns; d += kPanelWidth) {
+      const int64_t from = d * (scratch_.rows / kPer) + (first / kPer + begin) * kPanelWidth;
+      const int64_t to = k * scratch_.columns + d;
+      multiply_panel<Format, true>(p, scratch_.dout_contracted + from, end - begin, dv + to,
+                                   scratch_.columns);
+      multiply_panel<Format, true>(ds, scratch_.q_contracted + from, end - begin, dk + to,
+                                   scratch_.columns);
+    }
+  }
+
+  // [7]
+  void finish_dq(int head) {
+    Element* dq = static_cast<Element*>(task_.dq.data) + head * task_.dq_head_stride;
+    write_rows(dq_, task_.rows, task_.scale, dq, task_.dq.stride);
+  }
+
+  // [8]
+  void finish_key_tile(int tile) {
+    const int key = tile * kKeyTile, keys = smaller(task_.keys - key, kKeyTile);
+    write_rows(scratch_.dk + sums_of(tile), keys, task_.scale,
+               static_cast<Element*>(task_.dk.data) + key * task_.dk.stride, task_.dk.stride);
+    write_rows(scratch_.dv + sums_of(tile), keys, dropout_.keep_scale,
+               static_cast<Element*>(task_.dv.data) + key * task_.dv.stride, task_.dv.stride);
+  }
+
+  void write_rows(const float* from, int rows, float factor, Element* to, int64_t stride) const {
+    for (int r = 0; r < rows; ++r) {
+      for (int d = 0; d < task_.head_dim; d += kLanes) {
+        store_columns(to + r * stride + d,
+                      load(from + r * scratch_.columns + d) * broadcast(factor),
+                      task_.head_dim - d);
+      }
+    }
+  }
+
+  const FlashBackwardTask& task_;
+  BackwardScratch<Format> scratch_;
+  Interval visible_keys_{};
+  float* dq_ = nullptr;  // [rows, columns] of the current head
+  FlashBias bias_;       // of the current head
+  FlashDropout dropout_;
+};
+
+template <class Format>
+int64_t scratch_bytes(int rows, int keys, int group, int head_dim, bool partial) {
+  return BackwardScratch<Format>(nullptr, rows, keys, group, head_dim, partial).bytes;
+}
+
+template <class Format>
+void run(const FlashBackwardTask& task) {
+  BackwardRange<Format>(task).run();
+}
+
+int64_t dq_columns(int head_dim) { return round_up(head_dim, kPanelWidth); }
+
+template <class Element>
+void reduce_dq(const float* partial, int count, int64_t step, float scale, FlashRows dq, int rows,
+               int head_dim) {
+  for (int r = 0; r < rows; ++r) {
+    Element* to = static_cast<Element*>(dq.data) + r * dq.stride;
+    const float* from = partial + r * dq_columns(head_dim);
+    for (int d = 0; d < head_dim; d += kLanes) {
+      F32 sum = load(from + d);
+      for (int i = 1; i < count; ++i) sum += load(from + i * step + d);
+      store_columns(to + d, sum * broadcast(scale), head_dim - d);
+    }
+  }
+}
+
+template <class Format>
+constexpr FlashBackwardKernels kernels() {
+  return {&scratch_bytes<Format>, &run<Format>, &reduce_dq<typename Format::Element>, &dq_columns,
+          kKeyTile};
+}
+
+}  // namespace
+
+#if defined(__AVX512BF16__)
+const FlashBackwardKernels flash_backward_bf16 = kernels<PairFormat>();
+#else
+const FlashBackwardKernels flash_backward_f32 = kernels<F32Format<float>>();
+const FlashBackwardKernels flash_backward_bf16 = kernels<F32Format<bf16>>();
+#endif
+
+}  // namespace strobe::STROBE_ISA
