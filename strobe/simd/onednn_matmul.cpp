@@ -56,19 +56,48 @@ dnnl::memory::desc describe(const Tensor& t) {
   return {dims(t.shape), type_of(t.dtype), dims(t.strides)};
 }
 
+// c *= scale, by what each generation of oneDNN's interface has for it.
+void append_scale(float scale, [[maybe_unused]] dnnl::primitive_attr& attributes,
+                  [[maybe_unused]] dnnl::post_ops& post_ops) {
+#if DNNL_VERSION_MAJOR >= 3
+  post_ops.append_eltwise(dnnl::algorithm::eltwise_linear, scale, 0.0f);
+#else
+  attributes.set_output_scales(0, {scale});
+#endif
+}
+
+void append_gelu(dnnl::post_ops& post_ops) {
+#if DNNL_VERSION_MAJOR >= 3
+  post_ops.append_eltwise(dnnl::algorithm::eltwise_gelu_tanh, 0.0f, 0.0f);
+#else
+  post_ops.append_eltwise(1.0f, dnnl::algorithm::eltwise_gelu_tanh, 0.0f, 0.0f);
+#endif
+}
+
+// `operands` are a, b, bias where there is one, and c.
+template <class... Operands>
+dnnl::matmul::primitive_desc choose_matmul(const dnnl::primitive_attr& attributes,
+                                           const Operands&... operands) {
+#if DNNL_VERSION_MAJOR >= 3
+  return {engine(), operands..., attributes};
+#else
+  return {dnnl::matmul::desc(operands...), attributes, engine()};
+#endif
+}
+
 Primitive make_primitive(const Matmul& args) {
   Primitive p{.a = describe(args.a), .b = describe(args.b), .c = describe(args.c)};
   if (args.bias.has_data()) p.bias = {{1, args.c.shape[1]}, type_of(DType::f32), {args.c.shape[1], 1}};
-  dnnl::post_ops post_ops;
-  if (args.accumulate) post_ops.append_sum(1.0f);
-  if (args.gelu) post_ops.append_eltwise(1.0f, dnnl::algorithm::eltwise_gelu_tanh, 0.0f, 0.0f);
   dnnl::primitive_attr attributes;
+  dnnl::post_ops post_ops;
+  if (args.scale != 1) append_scale(args.scale, attributes, post_ops);
+  if (args.accumulate) post_ops.append_sum(1.0f);
+  if (args.gelu) append_gelu(post_ops);
   attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
   attributes.set_post_ops(post_ops);
-  if (args.scale != 1) attributes.set_output_scales(0, {args.scale});
-  const auto description = args.bias.has_data() ? dnnl::matmul::desc(p.a, p.b, p.bias, p.c)
-                                                : dnnl::matmul::desc(p.a, p.b, p.c);
-  const dnnl::matmul::primitive_desc chosen(description, attributes, engine());
+  const dnnl::matmul::primitive_desc chosen =
+      args.bias.has_data() ? choose_matmul(attributes, p.a, p.b, p.bias, p.c)
+                           : choose_matmul(attributes, p.a, p.b, p.c);
   p.scratch = chosen.scratchpad_desc();
   p.matmul = dnnl::matmul(chosen);
   return p;
