@@ -85,9 +85,7 @@ TEST_P(Parallel, ExceptionsOfABodyReachTheCaller) {
 }
 
 TEST_P(Parallel, ALoopInsideABodyIsRefused) {
-  const auto nested = [] {
-    parallel_team([](int, int) { parallel_team([](int, int) {}); });
-  };
+  const auto nested = [] { parallel_team([](int, int) { parallel_team([](int, int) {}); }); };
   EXPECT_THROW(nested(), Error);
   int calls = 0;
   parallel_ranges(1, 1, [&](int64_t, int64_t) { ++calls; });
