@@ -53,8 +53,9 @@ AssertionResult each_within(std::string_view name, const std::vector<double>& ac
 
 AssertionResult as_good_as_plain(std::string_view name, const std::vector<double>& actual,
                                  const std::vector<double>& plain,
-                                 const std::vector<double>& reference, int64_t row, DType dtype) {
-  const double ulp = largest(reference) * epsilon_of(dtype);
+                                 const std::vector<double>& reference, int64_t row, DType dtype,
+                                 double terms) {
+  const double ulp = std::max(largest(reference), terms) * epsilon_of(dtype);
   const AssertionResult plain_is_finite =
       each_within("plain", plain, reference, [](double) { return HUGE_VAL; });
   if (!plain_is_finite) return plain_is_finite;
