@@ -197,19 +197,20 @@ STROBE_INLINE float max_lanes(F32 x) {
   return lanes[0];
 }
 
-// 2^x for x < 128, relative error below 2 units in the last place; 0 below −151 and anything from 0
-// to 2^x between −151 and −126, where results would be subnormal. So 2^(−∞) = 0. NaN gives
-// NaN (max() takes its second operand then).
+// 2^x for x < 128, relative error below 2 units in the last place down to x = −126; below, where
+// results would be subnormal, something between 0 and 2^−126, and 2^(−∞) = 0. NaN gives NaN (max()
+// takes its second operand then).
 STROBE_INLINE F32 exp2(F32 x) {
   // 2^x = 2^n · 2^f with n = round(x), |f| ≤ ½; 2^f by a minimax polynomial of degree 6.
 #if defined(__AVX512F__)
-  const F32 clamped = max(broadcast(-152.0f), x);
+  const F32 f = bit_cast_to<F32>(_mm512_reduce_ps(bit_cast_to<__m512>(x), 8));  // 0 for ±∞
+  const F32 n = x - f;
 #else
   const F32 clamped = max(broadcast(-127.0f), x);
-#endif
   const F32 magic = broadcast(0x1.8p23f);  // adding it rounds to an integer
   const F32 n = (clamped + magic) - magic;
   const F32 f = clamped - n;
+#endif
   F32 p = broadcast(0x1.4309131bp-13f);
   p = fma(p, f, broadcast(0x1.5f4546f2p-10f));
   p = fma(p, f, broadcast(0x1.3b2a1f76p-7f));

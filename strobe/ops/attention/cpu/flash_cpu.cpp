@@ -11,7 +11,7 @@
 namespace strobe {
 namespace {
 
-constexpr int64_t kMaxBlockRows = 288;  // query rows for which K and V are packed once
+constexpr int64_t kMaxBlockRows = 528;  // query rows for which K and V are packed once
 constexpr int64_t kBlocksPerThread = 4;  // at least, where the queries suffice, to even out the work
 
 int64_t divide_up(int64_t n, int64_t by) { return (n + by - 1) / by; }

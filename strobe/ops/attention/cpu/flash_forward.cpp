@@ -112,7 +112,7 @@ class ForwardBlock {
   void add_panel(const ScorePanel& panel) {
     multiply_scores(panel);
     float scale = task_.scale * kLog2e;
-    if (!panel.is_whole || task_.bias.data != nullptr) {  // [4]
+    if (!panel.is_whole || task_.bias.data != nullptr || scale < 0) {  // [4]
       mask_and_bias(panel, task_.visible, task_.bias, scale, scratch_.scores, kKeyTile);
       scale = 1;
     }
@@ -134,19 +134,21 @@ class ForwardBlock {
     }
   }
 
-  // [5]
+  // [5] scale ≥ 0
   void raise_max(const ScorePanel& panel, int r, float scale) {
     const float* scores = scratch_.scores + r * kKeyTile;
-    const F32 factor = broadcast(scale);
-    F32 highest = load(scores + panel.begin) * factor;
+    F32 highest = load(scores + panel.begin);
     for (int column = panel.begin + kLanes; column < panel.end; column += kLanes) {
-      highest = max(highest, load(scores + column) * factor);
+      highest = max(highest, load(scores + column));
     }
+    highest = highest * broadcast(scale);
     float& row_max = scratch_.max[panel.row + r];
     if (!any_above(highest, broadcast(row_max + kSlack))) return;
     const float new_max = max_lanes(highest);
+    const bool is_first = row_max == kLowest;
     const F32 shrink = exp2(broadcast(row_max - new_max));
     row_max = new_max;
+    if (is_first) return;  // the sums are still zero
     float* sum = scratch_.sum + (panel.row + r) * kLanes;
     store(sum, load(sum) * shrink);
     float* out = scratch_.out + (panel.row + r) * scratch_.columns;

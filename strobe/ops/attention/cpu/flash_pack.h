@@ -43,15 +43,17 @@ STROBE_INLINE int clamp_to_lanes(int n) { return n < 0 ? 0 : n > kLanes ? kLanes
 template <class Format>
 void pack_rows(SourceRows<typename Format::Element> source, int rows, int columns, float* to) {
   const int units = columns / Format::kPerUnit;
-  for (int first = 0; first < units; first += kPanelWidth, to += int64_t{rows} * kPanelWidth) {
-    for (int r = 0; r < rows; ++r) {
-      const bool valid = source.valid_begin <= r && r < source.valid_end;
+  for (int first = 0; first < units; first += kPanelWidth) {
+    for (int r = 0; r < rows; ++r, to += kPanelWidth) {
+      const auto* row = source.data + r * source.stride;
+      const int left = source.valid_begin <= r && r < source.valid_end ? units - first : 0;
+      STROBE_UNROLL
       for (int v = 0; v < kPanelVectors; ++v) {
-        const int unit = first + v * kLanes, count = clamp_to_lanes(units - unit);
-        const F32 x = valid && count > 0
-                          ? load_units<Format>(source.data + r * source.stride, unit, count)
-                          : zero();
-        store(to + r * kPanelWidth + v * kLanes, x);
+        const int count = left - v * kLanes;
+        const F32 x = count >= kLanes ? load_units<Format>(row, first + v * kLanes, kLanes)
+                      : count > 0     ? load_units<Format>(row, first + v * kLanes, count)
+                                      : zero();
+        store(to + v * kLanes, x);
       }
     }
   }
