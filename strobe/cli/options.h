@@ -1,0 +1,97 @@
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <initializer_list>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "strobe/core/options.h"
+
+namespace strobe {
+
+// The words after `strobe <command>`.
+using Arguments = std::vector<std::string>;
+
+// What the user typed cannot be meant; main() prints it and exits 2. Everything else that goes wrong
+// is an Error, exit 1.
+class UsageError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+// The command line of one command, a visitor of its options (strobe/core/options.h):
+//
+//   OptionParser parser("train", "trains a model");
+//   options.visit(parser);
+//   if (!parser.parse(arguments)) return 0;   // --help was printed
+//
+// "--name value" and "--name=value" set an option, the last one wins; what is not named keeps the
+// value that it had when visited, which --help shows as the default. A bool is a flag.
+class OptionParser {
+ public:
+  OptionParser(std::string_view command, std::string_view summary);
+
+  void group(const char* heading) { heading_ = heading; }
+  void operator()(int64_t& value, const OptionInfo& info);
+  void operator()(uint64_t& value, const OptionInfo& info);
+  void operator()(double& value, const OptionInfo& info);
+  void operator()(std::string& value, const OptionInfo& info);
+  void operator()(bool& value, const OptionInfo& info);
+  template <class E>
+  void operator()(E& value, const OptionInfo& info,
+                  std::initializer_list<std::type_identity_t<E>> choices);
+
+  // Sets the options. False when --help was asked for, and printed. Throws UsageError for a word that
+  // is no option, a value that cannot be read or is not allowed, and a value that is missing.
+  bool parse(const Arguments& arguments);
+
+ private:
+  template <class Set>
+  void add(const OptionInfo& info, const std::string& type, const std::string& current, Set&& set);
+
+  CLI::App app_;
+  std::string heading_ = "Options";
+};
+
+// The value of an option that decides the defaults of others (--preset), or `fallback`.
+std::string find_option(const Arguments& arguments, std::string_view name,
+                        std::string_view fallback);
+
+template <class Set>
+void OptionParser::add(const OptionInfo& info, const std::string& type, const std::string& current,
+                       Set&& set) {
+  std::string flag = std::string("--") + info.name;
+  std::replace(flag.begin(), flag.end(), '_', '-');
+  const std::function<void(const std::string&)> parse_value =
+      [flag, set = std::forward<Set>(set)](const std::string& text) { set(flag, text); };
+  app_.add_option_function<std::string>(flag, parse_value, info.help)
+      ->type_name(type)
+      ->default_str(current)
+      ->group(heading_)
+      ->take_last();
+}
+
+template <class E>
+void OptionParser::operator()(E& value, const OptionInfo& info,
+                              std::initializer_list<std::type_identity_t<E>> choices) {
+  std::string names;
+  for (E choice : choices) {
+    if (!names.empty()) names += '|';
+    names += to_text(choice);
+  }
+  add(info, names, std::string(to_text(value)),
+      [&value, names, allowed = std::vector<E>(choices)](const std::string& flag,
+                                                         const std::string& text) {
+        for (E choice : allowed) {
+          if (text == to_text(choice)) {
+            value = choice;
+            return;
+          }
+        }
+        throw UsageError(fmt::format("{} is '{}', allowed are {}", flag, text, names));
+      });
+}
+
+}  // namespace strobe

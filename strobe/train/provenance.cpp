@@ -1,0 +1,52 @@
+#include "strobe/train/provenance.h"
+
+#include <dnnl.h>
+#include <fmt/chrono.h>
+
+#include <chrono>
+#include <string>
+
+#include "strobe/core/device.h"
+#include "strobe/core/parallel.h"
+#include "strobe/train/build_info.h"
+
+namespace strobe {
+namespace {
+
+std::string compiler() {
+#ifdef __clang__
+  return "clang " __clang_version__;
+#else
+  return "gcc " __VERSION__;
+#endif
+}
+
+std::string date() {
+  const auto now = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
+  return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(now));
+}
+
+std::string onednn_version() {
+  const dnnl_version_t* version = dnnl_version();
+  return fmt::format("{}.{}.{}", version->major, version->minor, version->patch);
+}
+
+}  // namespace
+
+Json provenance() {
+  const CpuInfo& cpu = cpu_info();
+  return {{"strobe", kVersion},
+          {"git", kGitHash},
+          {"date", date()},
+          {"device", "cpu"},
+          {"cpu", cpu.model},
+          {"isa", to_text(cpu.isa)},
+          {"cores", cpu.cores},
+          {"memory_bytes", cpu.memory_bytes},
+          {"threads", thread_count()},
+          {"compiler", compiler()},
+          {"build_type", kBuildType},
+          {"onednn", onednn_version()}};
+}
+
+}  // namespace strobe

@@ -1,0 +1,143 @@
+#include "strobe/train/trainer.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "strobe/core/clock.h"
+#include "strobe/ops/adamw/adamw.h"
+#include "strobe/ops/attention/attention.h"
+#include "strobe/ops/cross_entropy/cross_entropy.h"
+#include "strobe/ops/grad_norm/grad_norm.h"
+#include "strobe/train/schedule.h"
+
+namespace strobe {
+namespace {
+
+static_assert(kNoLabel == kIgnoredLabel);
+
+// Makes the context follow the options' wish. Returns the implementation that training will run.
+std::string_view choose_attention(Context& ctx, const TrainOptions& options,
+                                  const Gpt2Config& config) {
+  ctx.prefer("attention", attention_wish(options.attention));
+  const AttentionProblem problem = {.batch = options.batch,
+                                    .seq_q = options.seq,
+                                    .seq_k = options.seq,
+                                    .heads_q = config.n_head,
+                                    .heads_kv = config.n_head,
+                                    .head_dim = config.head_dim(),
+                                    .dtype = options.dtype,
+                                    .mask = causal(),
+                                    .has_dropout = options.dropout > 0,
+                                    .has_padding = options.batching == Batching::padded,
+                                    .needs_backward = true};
+  return select_attention(ctx, problem).name;
+}
+
+// Views of a batch, which must outlive them.
+Gpt2Batch views(Batch& batch, Batching batching) {
+  const Shape shape = {batch.batch, batch.seq};
+  Gpt2Batch result = {.tokens = Tensor::of(batch.tokens.data(), shape),
+                      .labels = Tensor::of(batch.labels.data(), shape),
+                      .padding = {}};
+  if (batching == Batching::padded) {
+    result.padding.key_end = Tensor::of(batch.lengths.data(), {batch.batch});
+  }
+  return result;
+}
+
+Schedule schedule_of(const TrainOptions& options) {
+  return {.kind = options.schedule,
+          .peak = options.learning_rate,
+          .floor = options.min_learning_rate,
+          .warmup = options.warmup,
+          .steps = options.steps};
+}
+
+}  // namespace
+
+bool StepMetrics::is_finite() const { return std::isfinite(loss) && std::isfinite(grad_norm); }
+
+Trainer::Trainer(const TrainOptions& options)
+    : options_(options),
+      config_(model_config(options)),
+      data_(options),
+      attention_(choose_attention(ctx_, options, config_)),
+      model_(ctx_, config_, options.dtype),
+      loader_([this](int64_t number) { return data_.training_batch(number); }) {
+  check(options.min_learning_rate <= options.learning_rate, "min_learning_rate is ",
+        options.min_learning_rate, ", allowed is up to learning_rate, ", options.learning_rate);
+  model_.initialize(ctx_, options.seed);
+  model_.for_each_parameter([&](Parameter& p) { gradients_.push_back(p.grad); });
+}
+
+// Sets the gradients and returns the mean loss over the predictions of all micro-batches together.
+double Trainer::micro_batches() {
+  std::vector<Batch> batches;
+  int64_t predictions = 0;
+  for (int64_t i = 0; i < options_.accumulation; ++i) {
+    batches.push_back(loader_.next());
+    predictions += batches.back().predictions;
+  }
+  double loss = 0;
+  for (int64_t i = 0; i < options_.accumulation; ++i) {
+    Batch& batch = batches[static_cast<size_t>(i)];
+    const double share = static_cast<double>(batch.predictions) / static_cast<double>(predictions);
+    const Gpt2TrainingPass pass = {
+        .seed = options_.seed,
+        .step = static_cast<uint64_t>((step_ - 1) * options_.accumulation + i),
+        .loss_scale = share,
+        .accumulate = i > 0};
+    loss += share * model_.forward_backward(ctx_, views(batch, options_.batching), pass);
+  }
+  return loss;
+}
+
+void Trainer::update(double learning_rate, float gradient_scale) {
+  model_.for_each_parameter([&](Parameter& p) {
+    adamw(ctx_, {.master = p.master,
+                 .working = p.working(),
+                 .gradient = p.grad,
+                 .m = p.m,
+                 .v = p.v,
+                 .learning_rate = static_cast<float>(learning_rate),
+                 .beta1 = static_cast<float>(options_.beta1),
+                 .beta2 = static_cast<float>(options_.beta2),
+                 .epsilon = static_cast<float>(options_.epsilon),
+                 .weight_decay = p.decays() ? static_cast<float>(options_.weight_decay) : 0.0f,
+                 .gradient_scale = gradient_scale,
+                 .step = step_});
+  });
+}
+
+StepMetrics Trainer::step() {
+  const Stopwatch watch;
+  const double attention_before = ctx_.seconds_in("attention");
+  ++step_;
+  StepMetrics metrics = {.step = step_,
+                         .learning_rate = schedule_of(options_).at(step_),
+                         .tokens = options_.accumulation * options_.batch * options_.seq};
+  metrics.loss = micro_batches();
+  metrics.grad_norm = grad_norm(ctx_, gradients_);
+  if (metrics.is_finite()) {
+    update(metrics.learning_rate, clip_factor(metrics.grad_norm, options_.clip));
+  }
+  metrics.step_ms = watch.ms();
+  metrics.attention_ms = 1e3 * (ctx_.seconds_in("attention") - attention_before);
+  return metrics;
+}
+
+std::optional<Trainer::Validation> Trainer::validate() {
+  const int64_t batches = std::min(options_.validation_batches, data_.validation_batches());
+  if (batches == 0) return std::nullopt;
+  Validation result;
+  for (int64_t i = 0; i < batches; ++i) {
+    Batch batch = data_.validation_batch(i);
+    const auto predictions = static_cast<double>(batch.predictions);
+    result.loss += predictions * model_.loss(ctx_, views(batch, options_.batching));
+    result.predictions += batch.predictions;
+  }
+  result.loss /= static_cast<double>(result.predictions);
+  return result;
+}
+
+}  // namespace strobe

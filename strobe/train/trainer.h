@@ -1,0 +1,68 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include "strobe/core/context.h"
+#include "strobe/data/batch_loader.h"
+#include "strobe/models/gpt2.h"
+#include "strobe/train/train_options.h"
+#include "strobe/train/training_data.h"
+
+namespace strobe {
+
+struct StepMetrics {
+  int64_t step = 0;      // counted from 1
+  double loss = 0;       // mean over the step's predictions
+  double grad_norm = 0;  // before clipping
+  double learning_rate = 0;
+  double step_ms = 0;
+  double attention_ms = 0;  // of it
+  int64_t tokens = 0;       // positions read: accumulation · batch · seq
+  bool is_finite() const;   // loss and gradient norm; else the weights were left as they were
+  double tokens_per_s() const { return 1e3 * static_cast<double>(tokens) / step_ms; }
+};
+
+// A GPT-2 in training: model, optimizer and data. A step is a function of the options and the steps
+// before it: to the bit for one thread count.
+class Trainer {
+ public:
+  // Throws Error when the options do not fit together, the data cannot be read, no implementation
+  // of attention can run them, or memory is short.
+  explicit Trainer(const TrainOptions& options);
+
+  // Forward, backward, clipping, AdamW: over `accumulation` micro-batches.
+  StepMetrics step();
+
+  struct Validation {
+    double loss = 0;  // mean over the predictions, without dropout
+    int64_t predictions = 0;
+  };
+  // Nothing when the options or the data leave no sample for it.
+  std::optional<Validation> validate();
+
+  Context& context() { return ctx_; }
+  Gpt2& model() { return model_; }
+  const TrainingData& data() const { return data_; }
+  int64_t steps_done() const { return step_; }
+  std::string_view attention_implementation() const { return attention_; }
+
+ private:
+  double micro_batches();
+  void update(double learning_rate, float gradient_scale);
+
+  TrainOptions options_;
+  Gpt2Config config_;
+  TrainingData data_;
+  Context ctx_;
+  std::string_view attention_;
+  Gpt2 model_;
+  std::vector<Tensor> gradients_;
+  int64_t step_ = 0;
+  BatchLoader loader_;
+};
+
+}  // namespace strobe
