@@ -1,5 +1,5 @@
 // Functions of vectors, accurate to a few units in the last place over their whole range. The
-// bounds are tested in math_test.cpp for every instruction set.
+// bounds are tested in simd_test.cpp for every instruction set.
 #pragma once
 
 #include "strobe/simd/vec.h"

@@ -80,7 +80,8 @@ STROBE_INLINE void store_partial(float* p, F32 x, int n) {
 #endif
 }
 
-// bf16 in memory, f32 in registers: widening is exact, narrowing rounds to nearest even.
+// bf16 in memory, f32 in registers: widening is exact, narrowing rounds to nearest even (and, with
+// AVX512-BF16, subnormal numbers to 0).
 STROBE_INLINE F32 load(const bf16* p) {
   typedef uint16_t Half __attribute__((vector_size(kLanes * 2)));
   Half bits;
@@ -197,7 +198,7 @@ STROBE_INLINE float max_lanes(F32 x) {
   return lanes[0];
 }
 
-// 2^x for x < 128, relative error below 2 units in the last place down to x = −126; below, where
+// 2^x for x ≤ 127, relative error below 2 units in the last place down to x = −126; below, where
 // results would be subnormal, something between 0 and 2^−126, and 2^(−∞) = 0. NaN gives NaN (max()
 // takes its second operand then).
 STROBE_INLINE F32 exp2(F32 x) {
