@@ -169,8 +169,8 @@ AttentionProblem problem_of_any(const Args& a) {
   if (!problem.is_packed) return problem;
   problem.batch = a.cu_seqlens_q.shape[0] - 1;
   if (!is_readable(a.cu_seqlens_q)) return problem;
-  const auto *cu_q = a.cu_seqlens_q.template as<int32_t>();
-  const auto *cu_k = a.cu_seqlens_k.template as<int32_t>();
+  const auto* cu_q = a.cu_seqlens_q.template as<int32_t>();
+  const auto* cu_k = a.cu_seqlens_k.template as<int32_t>();
   for (int64_t s = 0; s < problem.batch; ++s) {
     const int64_t pairs = int64_t{cu_q[s + 1] - cu_q[s]} * (cu_k[s + 1] - cu_k[s]);
     problem.packed_pairs += pairs;
@@ -214,7 +214,8 @@ Wish attention_wish(std::string_view name) {
   }
   std::string known = "any, standard, flash";
   for (const AttentionImpl& impl : attention_impls()) {
-    if (name == impl.name) return {.algorithm = Algorithm::any, .implementation = std::string(name)};
+    if (name == impl.name)
+      return {.algorithm = Algorithm::any, .implementation = std::string(name)};
     known += fmt::format(", {}", impl.name);
   }
   throw_error(fmt::format("attention is '{}', allowed are {}", name, known));
@@ -241,8 +242,8 @@ void attention_backward(Context& ctx, const AttentionBackward& args) {
   check_bthd("dq", args.dq, args.q.shape, args.q.dtype);
   check_bthd("dk", args.dk, args.k.shape, args.q.dtype);
   check_bthd("dv", args.dv, args.v.shape, args.q.dtype);
-  for (const auto& [name, x] : {std::pair{"dout", args.dout}, {"dq", args.dq}, {"dk", args.dk},
-                                {"dv", args.dv}}) {
+  for (const auto& [name, x] :
+       {std::pair{"dout", args.dout}, {"dq", args.dq}, {"dk", args.dk}, {"dv", args.dv}}) {
     check(x.device == device, name, " is on ", x.device, ", the context on ", device);
   }
   const AttentionProblem problem = problem_of(args);

@@ -1,0 +1,279 @@
+#include "strobe/ops/attention/attention_case.h"
+
+#include <cmath>
+#include <cstring>
+
+namespace strobe::testing {
+namespace {
+
+Mask mask_of(const CaseLine& line) {
+  const std::string kind = value_in_case(line.text(), "mask");
+  if (kind == "full") return full();
+  if (kind == "causal") return causal();
+  check(kind == "window", "the case has mask=", kind, ", allowed are full, causal, window");
+  return window(line.number("left"), line.number("right"));
+}
+
+std::vector<double> normal_values(Random& random, int64_t count, DType dtype) {
+  std::vector<double> values(count);
+  for (double& x : values) x = rounded(random.normal(), dtype);
+  return values;
+}
+
+// The rows [begin, end) of time in `values`, [batch, rows, width].
+template <class F>
+void for_rows(std::vector<double>& values, int64_t first, int64_t count, int64_t width, F&& f) {
+  for (int64_t t = 0; t < count; ++t) f(t, &values[(first + t) * width]);
+}
+
+// NaN in every row of sequence `b` outside [begin, end).
+void spoil_padding(std::vector<double>& values, int64_t b, int64_t rows, int64_t width, double begin,
+                   double end) {
+  for_rows(values, b * rows, rows, width, [&](int64_t t, double* row) {
+    if (t < begin || t >= end) std::fill(row, row + width, NAN);
+  });
+}
+
+std::vector<double> part(const std::vector<double>& values, int64_t first, int64_t count,
+                         int64_t width) {
+  return {values.begin() + first * width, values.begin() + (first + count) * width};
+}
+
+void append(std::vector<double>& all, const std::vector<double>& more) {
+  all.insert(all.end(), more.begin(), more.end());
+}
+
+}  // namespace
+
+AttentionCase::AttentionCase(const std::string& text) : line(text) {
+  const CaseLine values(text);
+  batch = values.number("b");
+  seq_q = values.number("tq");
+  seq_k = values.number("tk");
+  heads_q = values.number("hq");
+  heads_kv = values.number("hkv");
+  head_dim = values.number("d");
+  dtype = values.dtype();
+  mask = mask_of(values);
+  padding = values.number("padding");
+  bias = values.number("bias");
+  dropout = values.real("p");
+  is_packed = values.is_set("packed");
+  layout = values.number("layout");
+  seed = static_cast<uint32_t>(values.number("seed"));
+}
+
+AttentionData::AttentionData(const AttentionCase& c) {
+  Random random(PhiloxKey{{c.seed, 0xA77E}});
+  const int64_t sequences = c.batch;
+  cu_q = cu_k = {0};
+  for (int64_t s = 0; s < sequences; ++s) {
+    const auto length = [&](int64_t most) {
+      if (!c.is_packed) return most;
+      return random.below(8) == 0 ? 0 : static_cast<int64_t>(random.below(most + 1));
+    };
+    cu_q.push_back(cu_q.back() + static_cast<double>(length(c.seq_q)));
+    cu_k.push_back(cu_k.back() + static_cast<double>(length(c.seq_k)));
+  }
+  batch = c.is_packed ? 1 : c.batch;
+  rows_q = c.is_packed ? static_cast<int64_t>(cu_q.back()) : c.seq_q;
+  rows_k = c.is_packed ? static_cast<int64_t>(cu_k.back()) : c.seq_k;
+  if (c.layout == 2) {  // one buffer: as many keys as queries
+    cu_k = cu_q;
+    rows_k = rows_q;
+  }
+  scale = static_cast<float>(1 / std::sqrt(static_cast<double>(c.head_dim)));
+  dropout = Dropout::with(c.dropout, {{c.seed, 0xD409}});
+
+  const int64_t width_q = c.heads_q * c.head_dim, width_k = c.heads_kv * c.head_dim;
+  q = normal_values(random, batch * rows_q * width_q, c.dtype);
+  dout = normal_values(random, batch * rows_q * width_q, c.dtype);
+  k = normal_values(random, batch * rows_k * width_k, c.dtype);
+  v = normal_values(random, batch * rows_k * width_k, c.dtype);
+  if (c.bias != 0) {
+    const int64_t broadcast = c.bias - 1;
+    bias_shape = {broadcast & 1 ? 1 : c.batch, broadcast & 2 ? 1 : c.heads_q,
+                  broadcast & 4 ? 1 : c.seq_q, c.seq_k};
+    bias = normal_values(random, bias_shape.numel(), DType::f32);
+    for (double& x : bias) x = random.below(6) == 0 ? -INFINITY : x;
+    if (bias_shape[2] > 1) std::fill_n(bias.begin(), c.seq_k, -INFINITY);  // a row that sees nothing
+  }
+  for (int64_t b = 0; c.padding != 0 && b < c.batch; ++b) {
+    const auto position = [&](int64_t length) { return static_cast<double>(random.below(length + 1)); };
+    key_begin.push_back(c.padding >= 2 ? position(c.seq_k) : 0);
+    key_end.push_back(c.padding == 2 ? static_cast<double>(c.seq_k) : position(c.seq_k));
+    query_begin.push_back(c.padding == 3 ? position(c.seq_q) : 0);
+    query_end.push_back(c.padding == 3 ? position(c.seq_q) : static_cast<double>(c.seq_q));
+    spoil_padding(k, b, rows_k, width_k, key_begin.back(), key_end.back());
+    spoil_padding(v, b, rows_k, width_k, key_begin.back(), key_end.back());
+    spoil_padding(q, b, rows_q, width_q, query_begin.back(), query_end.back());
+    spoil_padding(dout, b, rows_q, width_q, query_begin.back(), query_end.back());
+  }
+
+  std::vector<std::pair<AttentionReferenceResult, AttentionReferenceResult>> results;
+  for (int64_t s = 0; s < sequences; ++s) {
+    const auto first_q = static_cast<int64_t>(cu_q[s]), first_k = static_cast<int64_t>(cu_k[s]);
+    AttentionReferenceCase one;
+    one.seq_q = static_cast<int64_t>(cu_q[s + 1]) - first_q;
+    one.seq_k = static_cast<int64_t>(cu_k[s + 1]) - first_k;
+    one.heads_q = c.heads_q;
+    one.heads_kv = c.heads_kv;
+    one.head_dim = c.head_dim;
+    one.scale = scale;
+    one.is_causal = c.mask.kind == MaskKind::causal;
+    one.is_window = c.mask.kind == MaskKind::window;
+    one.left = c.mask.left;
+    one.right = c.mask.right;
+    if (c.padding != 0) {
+      one.query_begin = static_cast<int64_t>(query_begin[s]);
+      one.query_end = static_cast<int64_t>(query_end[s]);
+      one.key_begin = static_cast<int64_t>(key_begin[s]);
+      one.key_end = static_cast<int64_t>(key_end[s]);
+    }
+    one.sequence = s;
+    one.dropout_threshold = dropout.threshold;
+    one.dropout_key[0] = dropout.key.word[0];
+    one.dropout_key[1] = dropout.key.word[1];
+    one.q = part(q, first_q, one.seq_q, width_q);
+    one.dout = part(dout, first_q, one.seq_q, width_q);
+    one.k = part(k, first_k, one.seq_k, width_k);
+    one.v = part(v, first_k, one.seq_k, width_k);
+    for (int64_t h = 0; c.bias != 0 && h < c.heads_q; ++h) {
+      for (int64_t i = 0; i < c.seq_q; ++i) {
+        const int64_t b_index = bias_shape[0] == 1 ? 0 : s, h_index = bias_shape[1] == 1 ? 0 : h;
+        const int64_t i_index = bias_shape[2] == 1 ? 0 : i;
+        const int64_t row = (b_index * bias_shape[1] + h_index) * bias_shape[2] + i_index;
+        append(one.bias, part(bias, row, 1, c.seq_k));
+      }
+    }
+    results.emplace_back(attention_reference(one), attention_plain(one, c.dtype));
+  }
+  const auto join = [&](auto member) {
+    AttentionReferenceResult all;
+    for (const auto& both : results) {
+      const AttentionReferenceResult& one = both.*member;
+      append(all.out, one.out);
+      append(all.dq, one.dq);
+      append(all.dk, one.dk);
+      append(all.dv, one.dv);
+      all.score_terms = std::max(all.score_terms, one.score_terms);
+      all.gradient_terms = std::max(all.gradient_terms, one.gradient_terms);
+      if (!c.is_packed) append(all.lse, one.lse);
+    }
+    for (int64_t h = 0; c.is_packed && h < c.heads_q; ++h) {  // [1, Hq, ΣTq]
+      for (const auto& both : results) {
+        const std::vector<double>& lse = (both.*member).lse;
+        const auto rows = static_cast<int64_t>(lse.size()) / c.heads_q;
+        append(all.lse, part(lse, h, 1, rows));
+      }
+    }
+    return all;
+  };
+  using Both = std::pair<AttentionReferenceResult, AttentionReferenceResult>;
+  exact = join(&Both::first);
+  plain = join(&Both::second);
+  if (!c.is_packed) cu_q = cu_k = {};
+}
+
+Tensor AttentionTensors::strided(Context& ctx, const Shape& shape,
+                                 std::vector<Tensor>& storages) const {
+  const StridedTensor tensor =
+      allocate_strided(ctx.arena(), case_.dtype, shape, case_.layout == 1 ? 8 : 0);
+  storages.push_back(tensor.storage);
+  return tensor.view;
+}
+
+void AttentionTensors::place(Context& ctx, Tensor* q, Tensor* k, Tensor* v,
+                             std::vector<Tensor>& storages) const {
+  const int64_t batch = data_.batch, heads_q = case_.heads_q, heads_kv = case_.heads_kv;
+  if (case_.layout == 2) {
+    const Tensor qkv =
+        strided(ctx, {batch, data_.rows_q, heads_q + 2 * heads_kv, case_.head_dim}, storages);
+    *q = qkv.slice(2, 0, heads_q);
+    *k = qkv.slice(2, heads_q, heads_q + heads_kv);
+    *v = qkv.slice(2, heads_q + heads_kv, heads_q + 2 * heads_kv);
+    return;
+  }
+  *q = strided(ctx, {batch, data_.rows_q, heads_q, case_.head_dim}, storages);
+  *k = strided(ctx, {batch, data_.rows_k, heads_kv, case_.head_dim}, storages);
+  *v = strided(ctx, {batch, data_.rows_k, heads_kv, case_.head_dim}, storages);
+}
+
+AttentionTensors::AttentionTensors(Context& ctx, const AttentionCase& c, const AttentionData& data)
+    : case_(c), data_(data) {
+  const auto filled = [&](DType dtype, const Shape& shape, const std::vector<double>& values) {
+    const Tensor tensor = ctx.arena().allocate(MemoryUse::activations, dtype, shape);
+    fill(tensor, values);
+    inputs_.push_back(tensor);
+    return tensor;
+  };
+  const auto integers = [&](const std::vector<double>& values) {
+    return values.empty() ? Tensor() : filled(DType::i32, {static_cast<int64_t>(values.size())}, values);
+  };
+  AttentionForward& f = forward;
+  place(ctx, &f.q, &f.k, &f.v, inputs_);
+  fill(f.q, data.q);
+  fill(f.k, data.k);
+  fill(f.v, data.v);
+  f.out = strided(ctx, f.q.shape, outputs_);
+  f.lse = ctx.arena().allocate(MemoryUse::activations, DType::f32,
+                               {data.batch, c.heads_q, data.rows_q});
+  f.scale = data.scale;
+  f.mask = c.mask;
+  f.padding = {integers(data.key_begin), integers(data.key_end), integers(data.query_begin),
+               integers(data.query_end)};
+  if (c.bias != 0) f.bias = filled(DType::f32, data.bias_shape, data.bias);
+  f.dropout = data.dropout;
+  f.cu_seqlens_q = integers(data.cu_q);
+  f.cu_seqlens_k = integers(data.cu_k);
+
+  AttentionBackward& b = backward;
+  b = {.q = f.q, .k = f.k, .v = f.v, .out = f.out, .lse = f.lse, .scale = f.scale, .mask = f.mask,
+       .padding = f.padding, .bias = f.bias, .dropout = f.dropout,
+       .cu_seqlens_q = f.cu_seqlens_q, .cu_seqlens_k = f.cu_seqlens_k};
+  b.dout = strided(ctx, f.q.shape, inputs_);
+  fill(b.dout, data.dout);
+  place(ctx, &b.dq, &b.dk, &b.dv, outputs_);
+
+  const int64_t saved = attention_saved_bytes(ctx, problem_of(b));
+  if (saved > 0) {
+    f.saved = ctx.arena().allocate(MemoryUse::activations, DType::i32, {(saved + 3) / 4});
+    b.saved = f.saved;
+  }
+}
+
+void AttentionTensors::expect_gaps_untouched() const {
+  for (const Tensor& view : {forward.out, backward.dq, backward.dk, backward.dv}) poison(view);
+  for (const Tensor& storage : outputs_) {
+    for (unsigned char byte : snapshot(storage)) {
+      ASSERT_EQ(byte, 0xff) << "the gap between two rows of an output was written";
+    }
+  }
+}
+
+AttentionOutputs AttentionTensors::run(Context& ctx) {
+  AttentionOutputs outputs;
+  {
+    const InputsUnchanged unchanged(inputs_);
+    for (const Tensor& storage : outputs_) poison(storage);
+    poison(forward.lse);
+    if (forward.saved.has_data()) poison(forward.saved);
+    attention_forward(ctx, forward);
+    outputs.out = to_doubles(forward.out);
+    outputs.lse = to_doubles(forward.lse);
+    {
+      std::vector<Tensor> kept = {forward.lse};
+      if (forward.saved.has_data()) kept.push_back(forward.saved);
+      const InputsUnchanged kept_unchanged(kept);
+      attention_backward(ctx, backward);
+    }
+    EXPECT_TRUE(to_doubles(forward.out) == outputs.out) << "backward wrote out";
+    outputs.dq = to_doubles(backward.dq);
+    outputs.dk = to_doubles(backward.dk);
+    outputs.dv = to_doubles(backward.dv);
+  }
+  expect_gaps_untouched();
+  return outputs;
+}
+
+}  // namespace strobe::testing

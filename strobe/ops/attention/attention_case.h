@@ -1,0 +1,76 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "strobe/core/context.h"
+#include "strobe/ops/attention/attention.h"
+#include "strobe/ops/attention/attention_reference.h"
+#include "tests/testkit/conformance.h"
+#include "tests/testkit/tensors.h"
+
+namespace strobe::testing {
+
+// One case of the conformance test, written as a line:
+//   b=2 tq=113 tk=203 hq=6 hkv=2 d=64 dtype=bf16 mask=window left=3 right=0 padding=2 bias=5 p=0.1
+//   packed=0 layout=1 seed=17
+// padding  0 none, 1 keys on the right, 2 keys on the left, 3 queries and keys, anyhow, even nothing
+//          but padding. Whatever lies in the padding is NaN.
+// bias     0 none; else 1 + the sum of 1, 2, 4 for a bias broadcast over batch, heads, queries
+// packed   1: b sequences of up to tq and tk rows, some empty, in one row of cu_seqlens
+// layout   0 contiguous, 1 gaps of NaN between rows, 2 q, k, v as views of one buffer (tq = tk)
+struct AttentionCase {
+  std::string line;
+  int64_t batch, seq_q, seq_k, heads_q, heads_kv, head_dim;
+  DType dtype;
+  Mask mask;
+  int64_t padding, bias;
+  double dropout;
+  bool is_packed;
+  int64_t layout;
+  uint32_t seed;
+
+  explicit AttentionCase(const std::string& text);
+};
+
+// The values of a case, rounded to its type, row-major in the shapes of attention.h, and what
+// exact and plain computation make of them.
+struct AttentionData {
+  int64_t rows_q, rows_k;  // of the time dimension: Tq and Tk, or the sums when packed
+  int64_t batch;           // of the tensors: 1 when packed
+  float scale;
+  Dropout dropout;
+  std::vector<double> q, k, v, dout, bias;
+  Shape bias_shape;
+  std::vector<double> key_begin, key_end, query_begin, query_end, cu_q, cu_k;
+  AttentionReferenceResult exact, plain;
+
+  explicit AttentionData(const AttentionCase& c);
+};
+
+struct AttentionOutputs {
+  std::vector<double> out, lse, dq, dk, dv;
+};
+
+// A case's tensors in a context's arena.
+class AttentionTensors {
+ public:
+  AttentionTensors(Context& ctx, const AttentionCase& c, const AttentionData& data);
+
+  AttentionForward forward;
+  AttentionBackward backward;
+
+  // Both passes into poisoned outputs. Fails the test if an input or a gap between rows is written.
+  AttentionOutputs run(Context& ctx);
+
+ private:
+  Tensor strided(Context& ctx, const Shape& shape, std::vector<Tensor>& storages) const;
+  void place(Context& ctx, Tensor* q, Tensor* k, Tensor* v, std::vector<Tensor>& storages) const;
+  void expect_gaps_untouched() const;
+
+  const AttentionCase& case_;
+  const AttentionData& data_;
+  std::vector<Tensor> inputs_, outputs_;  // whole storages
+};
+
+}  // namespace strobe::testing

@@ -1,0 +1,436 @@
+// The textbook algorithm: S = QKᵀ in memory, softmax row by row, O = (Z∘P)V, and P kept for the
+// backward pass. Matrix products by oneDNN, over all heads of a sequence at once; what lies between
+// them is one pass over the scores (standard_kernels.cpp). docs/attention_backward.md has the
+// equations.
+//
+// Padding is never multiplied: the products run over the queries that see a key and the keys that
+// are seen, so a NaN outside cannot reach anything.
+#include <algorithm>
+#include <cstring>
+
+#include "strobe/core/parallel.h"
+#include "strobe/ops/attention/cpu/impls.h"
+#include "strobe/ops/attention/cpu/standard_kernels.h"
+#include "strobe/ops/attention/sequence.h"
+#include "strobe/simd/cpu_row.h"
+#include "strobe/simd/onednn_matmul.h"
+
+namespace strobe {
+namespace {
+
+int64_t length(Span span) { return span.end - span.begin; }
+
+// One sequence of a call, and the part of its scores that is multiplied.
+template <class Args>
+struct Region {
+  const Args& args;
+  AttentionSequence sequence;
+  Span queries, keys;  // from the first to the last that takes part, both empty or neither
+  int64_t heads_q, heads_kv, group;
+
+  Region(const Args& call, int64_t index)
+      : args(call),
+        sequence(attention_sequence(call, index)),
+        heads_q(call.q.shape[2]),
+        heads_kv(call.k.shape[2]),
+        group(heads_q / heads_kv) {
+    const Visibility& v = sequence.visibility;
+    queries = v.queries_of(v.keys);
+    if (queries.empty()) return;
+    keys = {v.keys_of(queries.begin).begin, v.keys_of(queries.end - 1).end};
+  }
+
+  bool empty() const { return queries.empty(); }
+  int64_t rows() const { return length(queries); }
+  int64_t columns() const { return length(keys); }
+
+  // The region's rows of q or of what is like it, [heads_kv, rows, head_dim]: every group-th head
+  // from head g on. Those of k or of what is like it are of group 1.
+  Tensor query_heads(const Tensor& x, int64_t g) const {
+    return heads(x, g, group, sequence.first_q, queries);
+  }
+  Tensor key_heads(const Tensor& x) const { return heads(x, 0, 1, sequence.first_k, keys); }
+
+  // The rows of `x` outside `span`, of all heads, to zero.
+  static void clear_outside(const Tensor& x, const AttentionSequence& s, int64_t first,
+                            int64_t size, Span span) {
+    const auto row_bytes = static_cast<size_t>(x.shape[3]) * size_of(x.dtype);
+    for (int64_t t = 0; t < size; ++t) {
+      if (t >= span.begin && t < span.end) continue;
+      for (int64_t h = 0; h < x.shape[2]; ++h) {
+        const int64_t offset = s.batch * x.strides[0] + (first + t) * x.strides[1] + h * x.strides[2];
+        std::memset(static_cast<char*>(x.data) + offset * size_of(x.dtype), 0, row_bytes);
+      }
+    }
+  }
+  void clear_other_queries(const Tensor& x) const {
+    clear_outside(x, sequence, sequence.first_q, sequence.visibility.seq_q, queries);
+  }
+  void clear_other_keys(const Tensor& x) const {
+    clear_outside(x, sequence, sequence.first_k, sequence.visibility.seq_k, keys);
+  }
+
+ private:
+  Tensor heads(const Tensor& x, int64_t head, int64_t step, int64_t first, Span span) const {
+    const int64_t offset = sequence.batch * x.strides[0] + (first + span.begin) * x.strides[1] +
+                           head * x.strides[2];
+    Tensor view = x;
+    view.data = static_cast<char*>(x.data) + offset * static_cast<int64_t>(size_of(x.dtype));
+    view.shape = {x.shape[2] / step, length(span), x.shape[3]};
+    view.strides = {x.strides[2] * step, x.strides[1], 1};
+    return view;
+  }
+};
+
+// Scores of a region, [heads_q, rows, columns], in memory of their own type or at the beginning of
+// the rows of a matrix of wider elements.
+struct Scores {
+  Tensor all;  // [heads_q, rows, columns]
+
+  Scores() = default;
+  Scores(void* data, DType dtype, int64_t heads, int64_t rows, int64_t columns,
+         DType memory_dtype) {
+    const auto stride =
+        columns * static_cast<int64_t>(size_of(memory_dtype)) / static_cast<int64_t>(size_of(dtype));
+    all = Tensor::contiguous(data, dtype, {heads, rows, columns});
+    all.strides = {rows * stride, stride, 1};
+  }
+
+  Tensor group_heads(int64_t g, int64_t group) const {
+    Tensor view = all.slice(0, g, all.shape[0]);
+    view.shape[0] = all.shape[0] / group;
+    view.strides[0] *= group;
+    return view;
+  }
+  // Row `row` of head `head`.
+  void* at(int64_t head, int64_t row) const {
+    if (!all.has_data()) return nullptr;
+    return static_cast<char*>(all.data) +
+           (head * all.strides[0] + row * all.strides[1]) * static_cast<int64_t>(size_of(all.dtype));
+  }
+  int64_t stride() const { return all.strides[1]; }
+};
+
+int64_t mask_words(const AttentionProblem& problem) {
+  return problem.has_dropout ? kStripeRows * standard_mask_words(problem.seq_k) : 0;
+}
+int64_t pairs_in_batch(const AttentionProblem& p) {
+  return p.is_packed ? p.packed_pairs : p.batch * p.seq_q * p.seq_k;
+}
+int64_t pairs_in_sequence(const AttentionProblem& p) {
+  return p.is_packed ? p.packed_pairs_max : p.seq_q * p.seq_k;
+}
+// dk and dv of grouped heads are sums of several products: bf16 is rounded after the last.
+bool needs_key_sums(const AttentionProblem& p) {
+  return p.dtype == DType::bf16 && p.heads_q != p.heads_kv;
+}
+int64_t key_sum_elements(const AttentionProblem& p) {
+  return needs_key_sums(p) ? p.seq_k * p.heads_kv * p.head_dim : 0;
+}
+
+int64_t saved_bytes(const AttentionProblem& p) {
+  return p.needs_backward
+             ? p.heads_q * pairs_in_batch(p) * static_cast<int64_t>(size_of(p.dtype))
+             : 0;
+}
+
+// The scores of one sequence in f32, dropout's bits, and dk's or dv's sum.
+int64_t workspace_bytes(const AttentionProblem& p) {
+  const int64_t mask_floats = (mask_words(p) + 1) / 2 * thread_count();
+  const int64_t sums = p.needs_backward ? key_sum_elements(p) : 0;
+  return 4 * (p.heads_q * pairs_in_sequence(p) + mask_floats + sums);
+}
+
+struct Workspace {
+  Tensor scores;  // f32, of the longest sequence
+  Tensor masks;   // of every thread
+  Tensor key_sums;
+  int64_t masks_of_thread = 0;
+
+  Workspace(Arena& arena, const AttentionProblem& p, bool is_backward) {
+    const auto allocate = [&](int64_t elements) {
+      return arena.allocate(MemoryUse::attention, DType::f32, {elements});
+    };
+    scores = allocate(p.heads_q * pairs_in_sequence(p));
+    masks_of_thread = (mask_words(p) + 1) / 2 * 2;
+    if (p.has_dropout) masks = allocate(masks_of_thread / 2 * thread_count());
+    if (is_backward && needs_key_sums(p)) key_sums = allocate(key_sum_elements(p));
+  }
+  uint16_t* masks_for(int thread) const {
+    return masks.has_data() ? static_cast<uint16_t*>(masks.data) + thread * masks_of_thread
+                            : nullptr;
+  }
+};
+
+FlashDropout dropout_of(const Dropout& dropout, uint32_t head) {
+  return {.threshold = dropout.threshold,
+          .key = {dropout.key.word[0], dropout.key.word[1]},
+          .keep_scale = dropout.keep_scale(),
+          .head = head};
+}
+
+// Calls body(head, row, stripe) for every stripe of the region, on all threads.
+template <class Args, class Body>
+void for_each_stripe(const Region<Args>& region, const Workspace& workspace, const Body& body) {
+  const Span queries = region.queries;
+  const int64_t first_block = queries.begin / kStripeRows;
+  const int64_t blocks = (queries.end - 1) / kStripeRows + 1 - first_block;
+  const Tensor& bias = region.args.bias;
+  parallel_for_dynamic(region.heads_q * blocks, [&](int64_t index, int thread) {
+    const int64_t head = index / blocks, block = first_block + index % blocks;
+    const int64_t begin = std::max(queries.begin, block * kStripeRows);
+    const int64_t end = std::min(queries.end, (block + 1) * kStripeRows);
+    ScoreStripe stripe = {.rows = static_cast<int>(end - begin),
+                          .keys = region.columns(),
+                          .scale = region.args.scale,
+                          .dropout = dropout_of(region.args.dropout,
+                                                region.sequence.dropout_head +
+                                                    static_cast<uint32_t>(head)),
+                          .first_query = begin,
+                          .first_key = region.keys.begin,
+                          .masks = workspace.masks_for(thread),
+                          .mask_stride = standard_mask_words(region.columns())};
+    for (int64_t i = begin; i < end; ++i) {
+      const Span seen = region.sequence.visibility.keys_of(i);
+      if (seen.empty()) continue;
+      stripe.begin[i - begin] = seen.begin - region.keys.begin;
+      stripe.end[i - begin] = seen.end - region.keys.begin;
+    }
+    if (bias.has_data()) {
+      const auto stride = [&](int d) { return bias.shape[d] == 1 ? 0 : bias.strides[d]; };
+      stripe.bias = bias.as<float>() + region.sequence.batch * stride(0) + head * stride(1) +
+                    begin * stride(2) + region.keys.begin;
+      stripe.bias_stride = stride(2);
+    }
+    body(head, begin - queries.begin, stripe);
+  });
+}
+
+// lse of `head` at row `row` of the region.
+template <class Args>
+float* lse_at(const Region<Args>& region, int64_t head, int64_t row) {
+  const Tensor& lse = region.args.lse;
+  return lse.as<float>() + region.sequence.batch * lse.strides[0] + head * lse.strides[1] +
+         region.sequence.first_q + region.queries.begin + row;
+}
+
+void clear_other_lse(const Region<AttentionForward>& region) {
+  const AttentionSequence& s = region.sequence;
+  const Tensor& lse = region.args.lse;
+  for (int64_t head = 0; head < region.heads_q; ++head) {
+    float* row = lse.as<float>() + s.batch * lse.strides[0] + head * lse.strides[1] + s.first_q;
+    std::fill(row, row + region.queries.begin, -INFINITY);
+    std::fill(row + region.queries.end, row + s.visibility.seq_q, -INFINITY);
+  }
+}
+
+template <class T>
+void forward_region(Context& ctx, const StandardKernels<T>& kernels, const Workspace& workspace,
+                    const Region<AttentionForward>& region, T* saved) {
+  const AttentionForward& args = region.args;
+  const bool has_dropout = args.dropout.active();
+  const auto scores_at = [&](void* data, DType dtype, DType memory_dtype) {
+    return Scores(data, dtype, region.heads_q, region.rows(), region.columns(), memory_dtype);
+  };
+  const DType dtype = dtype_of<T>();
+  // What v is multiplied by lies over the scores; f32 without dropout needs nothing but `saved`.
+  const bool uses_saved_only = saved != nullptr && dtype == DType::f32 && !has_dropout;
+  void* memory = uses_saved_only ? static_cast<void*>(saved) : workspace.scores.data;
+  const Scores scores = scores_at(memory, DType::f32, DType::f32);
+  const Scores probs = saved != nullptr ? scores_at(saved, dtype, dtype)
+                       : has_dropout    ? Scores()
+                                        : scores_at(memory, dtype, DType::f32);
+  const Scores dropped = has_dropout ? scores_at(memory, dtype, DType::f32) : Scores();
+
+  const Tensor k = region.key_heads(args.k), v = region.key_heads(args.v);
+  for (int64_t g = 0; g < region.group; ++g) {
+    onednn_matmul(ctx, {.a = region.query_heads(args.q, g),
+                        .b = k.transpose(1, 2),
+                        .c = scores.group_heads(g, region.group)});
+  }
+  for_each_stripe(region, workspace, [&](int64_t head, int64_t row, const ScoreStripe& stripe) {
+    kernels.softmax({.stripe = stripe,
+                     .scores = static_cast<float*>(scores.at(head, row)),
+                     .scores_stride = scores.stride(),
+                     .probs = probs.at(head, row),
+                     .probs_stride = probs.stride(),
+                     .dropped = dropped.at(head, row),
+                     .dropped_stride = dropped.stride(),
+                     .lse = lse_at(region, head, row)});
+  });
+  const Scores& weights = has_dropout ? dropped : probs;
+  for (int64_t g = 0; g < region.group; ++g) {
+    onednn_matmul(ctx, {.a = weights.group_heads(g, region.group),
+                        .b = v,
+                        .c = region.query_heads(args.out, g)});
+  }
+}
+
+template <class T>
+void run_forward(Context& ctx, const StandardKernels<T>& kernels, const AttentionForward& args) {
+  const AttentionProblem problem = problem_of(args);
+  const Arena::Scope scope(ctx.arena());
+  const Workspace workspace(ctx.arena(), problem, false);
+  T* saved = args.saved.has_data() ? static_cast<T*>(args.saved.data) : nullptr;
+  for (int64_t index = 0; index < problem.batch; ++index) {
+    const Region region(args, index);
+    region.clear_other_queries(args.out);
+    clear_other_lse(region);
+    if (!region.empty()) forward_region(ctx, kernels, workspace, region, saved);
+    const Visibility& v = region.sequence.visibility;
+    if (saved != nullptr) saved += problem.heads_q * v.seq_q * v.seq_k;
+  }
+}
+
+// dx (dk or dv) = Σ over the group's heads of aᵀ·b.
+template <class A, class B>
+void sum_over_group(Context& ctx, const Region<AttentionBackward>& region, const Tensor& key_sums,
+                    const Tensor& dx, const A& a, const B& b) {
+  const Tensor out = region.key_heads(dx);
+  Tensor sum = out;
+  if (key_sums.has_data()) sum = Tensor::contiguous(key_sums.data, DType::f32, out.shape);
+  for (int64_t g = 0; g < region.group; ++g) {
+    onednn_matmul(ctx, {.a = a(g).transpose(1, 2), .b = b(g), .c = sum, .accumulate = g > 0});
+  }
+  if (!key_sums.has_data()) return;
+  parallel_ranges(out.shape[0] * out.shape[1], 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t head = i / out.shape[1], row = i % out.shape[1], size = out.shape[2];
+      const float* from = sum.as<float>() + i * size;
+      bf16* to = out.as<bf16>() + head * out.strides[0] + row * out.strides[1];
+      for (int64_t d = 0; d < size; ++d) to[d] = to_bf16(from[d]);
+    }
+  });
+}
+
+template <class T>
+void backward_region(Context& ctx, const StandardKernels<T>& kernels, const Workspace& workspace,
+                     const Region<AttentionBackward>& region, void* saved) {
+  const AttentionBackward& args = region.args;
+  const DType dtype = dtype_of<T>();
+  const auto scores_at = [&](void* data, DType type, DType memory_dtype) {
+    return Scores(data, type, region.heads_q, region.rows(), region.columns(), memory_dtype);
+  };
+  void* memory = workspace.scores.data;
+  const Scores probs = scores_at(saved, dtype, dtype);
+  const Scores in_place = scores_at(memory, dtype, DType::f32);  // first Z∘P, at last dS
+  const Scores dprobs = scores_at(memory, DType::f32, DType::f32);
+  const Tensor k = region.key_heads(args.k), v = region.key_heads(args.v);
+
+  // dV = (Z∘P)ᵀ dO
+  const Scores& weights = args.dropout.active() ? in_place : probs;
+  if (args.dropout.active()) {
+    for_each_stripe(region, workspace, [&](int64_t head, int64_t row, const ScoreStripe& stripe) {
+      kernels.drop({.stripe = stripe,
+                    .probs = probs.at(head, row),
+                    .probs_stride = probs.stride(),
+                    .dropped = weights.at(head, row),
+                    .dropped_stride = weights.stride()});
+    });
+  }
+  sum_over_group(
+      ctx, region, workspace.key_sums, args.dv,
+      [&](int64_t g) { return weights.group_heads(g, region.group); },
+      [&](int64_t g) { return region.query_heads(args.dout, g); });
+
+  // dP = dO Vᵀ, then dS in its place
+  for (int64_t g = 0; g < region.group; ++g) {
+    onednn_matmul(ctx, {.a = region.query_heads(args.dout, g),
+                        .b = v.transpose(1, 2),
+                        .c = dprobs.group_heads(g, region.group)});
+  }
+  for_each_stripe(region, workspace, [&](int64_t head, int64_t row, const ScoreStripe& stripe) {
+    const auto rows_of = [&](const Tensor& x) {
+      const int64_t g = head % region.group;
+      return region.query_heads(x, g).slice(0, head / region.group, region.heads_kv).slice(
+          1, row, region.rows());
+    };
+    const Tensor out = rows_of(args.out), dout = rows_of(args.dout);
+    kernels.softmax_backward({.stripe = stripe,
+                              .probs = probs.at(head, row),
+                              .probs_stride = probs.stride(),
+                              .dprobs = static_cast<float*>(dprobs.at(head, row)),
+                              .dprobs_stride = dprobs.stride(),
+                              .dscores = in_place.at(head, row),
+                              .dscores_stride = in_place.stride(),
+                              .out = out.data,
+                              .dout = dout.data,
+                              .out_stride = out.strides[1],
+                              .dout_stride = dout.strides[1],
+                              .head_dim = static_cast<int>(args.q.shape[3])});
+  });
+
+  // dQ = dS K, dK = dSᵀ Q
+  for (int64_t g = 0; g < region.group; ++g) {
+    onednn_matmul(ctx, {.a = in_place.group_heads(g, region.group),
+                        .b = k,
+                        .c = region.query_heads(args.dq, g)});
+  }
+  sum_over_group(
+      ctx, region, workspace.key_sums, args.dk,
+      [&](int64_t g) { return in_place.group_heads(g, region.group); },
+      [&](int64_t g) { return region.query_heads(args.q, g); });
+}
+
+template <class T>
+void run_backward(Context& ctx, const StandardKernels<T>& kernels, const AttentionBackward& args) {
+  const AttentionProblem problem = problem_of(args);
+  const Arena::Scope scope(ctx.arena());
+  const Workspace workspace(ctx.arena(), problem, true);
+  T* saved = static_cast<T*>(args.saved.data);
+  for (int64_t index = 0; index < problem.batch; ++index) {
+    const Region region(args, index);
+    region.clear_other_queries(args.dq);
+    region.clear_other_keys(args.dk);
+    region.clear_other_keys(args.dv);
+    if (!region.empty()) backward_region(ctx, kernels, workspace, region, saved);
+    const Visibility& v = region.sequence.visibility;
+    if (saved != nullptr) saved += problem.heads_q * v.seq_q * v.seq_k;
+  }
+}
+
+template <const KernelTable<StandardKernels>& kKernels>
+void forward(Context& ctx, const AttentionForward& args) {
+  with_f32_or_bf16(args.q.dtype,
+                   [&](auto type) { run_forward(ctx, kKernels.of<decltype(type)>(), args); });
+}
+
+template <const KernelTable<StandardKernels>& kKernels>
+void backward(Context& ctx, const AttentionBackward& args) {
+  with_f32_or_bf16(args.q.dtype,
+                   [&](auto type) { run_backward(ctx, kKernels.of<decltype(type)>(), args); });
+}
+
+template <Isa kIsa>
+std::string why_not(const AttentionProblem& problem, const Device& device) {
+  std::string reason = why_not_f32_bf16<kIsa>(problem.dtype, device);
+  if (reason.empty() && problem.dtype == DType::bf16 && cpu_info().isa < Isa::avx512) {
+    reason = fmt::format("oneDNN multiplies bf16 from avx512 on, this CPU offers {}", cpu_info().isa);
+  }
+  return reason;
+}
+
+template <Isa kIsa, const KernelTable<StandardKernels>& kKernels>
+constexpr AttentionImpl row(std::string_view name) {
+  return {.name = name,
+          .algorithm = Algorithm::standard,
+          .why_not = &why_not<kIsa>,
+          .saved_bytes = &saved_bytes,
+          .workspace_bytes = &workspace_bytes,
+          .forward = &forward<kKernels>,
+          .backward = &backward<kKernels>};
+}
+
+}  // namespace
+
+std::span<const AttentionImpl> attention_impls_cpu_standard() {
+  static constexpr AttentionImpl kRows[] = {
+      row<Isa::avx512_bf16, avx512_bf16::standard_kernels>("cpu_standard_avx512_bf16"),
+      row<Isa::avx512, avx512::standard_kernels>("cpu_standard_avx512"),
+      row<Isa::avx2, avx2::standard_kernels>("cpu_standard_avx2"),
+      row<Isa::scalar, scalar::standard_kernels>("cpu_standard_scalar"),
+  };
+  return kRows;
+}
+
+}  // namespace strobe
