@@ -3,6 +3,7 @@
 #include <compare>
 #include <map>
 #include <unordered_map>
+#include <utility>
 
 #include <dnnl.hpp>
 
@@ -87,7 +88,8 @@ dnnl::matmul::primitive_desc choose_matmul(const dnnl::primitive_attr& attribute
 
 Primitive make_primitive(const Matmul& args) {
   Primitive p{.a = describe(args.a), .b = describe(args.b), .c = describe(args.c)};
-  if (args.bias.has_data()) p.bias = {{1, args.c.shape[1]}, type_of(DType::f32), {args.c.shape[1], 1}};
+  if (args.bias.has_data())
+    p.bias = {{1, args.c.shape[1]}, type_of(DType::f32), {args.c.shape[1], 1}};
   dnnl::primitive_attr attributes;
   dnnl::post_ops post_ops;
   if (args.scale != 1) append_scale(args.scale, attributes, post_ops);
@@ -95,9 +97,9 @@ Primitive make_primitive(const Matmul& args) {
   if (args.gelu) append_gelu(post_ops);
   attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
   attributes.set_post_ops(post_ops);
-  const dnnl::matmul::primitive_desc chosen =
-      args.bias.has_data() ? choose_matmul(attributes, p.a, p.b, p.bias, p.c)
-                           : choose_matmul(attributes, p.a, p.b, p.c);
+  const dnnl::matmul::primitive_desc chosen = args.bias.has_data()
+                                                  ? choose_matmul(attributes, p.a, p.b, p.bias, p.c)
+                                                  : choose_matmul(attributes, p.a, p.b, p.c);
   p.scratch = chosen.scratchpad_desc();
   p.matmul = dnnl::matmul(chosen);
   return p;
@@ -106,12 +108,18 @@ Primitive make_primitive(const Matmul& args) {
 const Primitive& primitive_for(const Matmul& args) {
   thread_local std::map<Key, Primitive> cache;
   const Key key = {
-      .a_shape = args.a.shape.dims,     .a_strides = args.a.strides.dims,
-      .b_shape = args.b.shape.dims,     .b_strides = args.b.strides.dims,
-      .c_strides = args.c.strides.dims, .rank = args.a.rank(),
-      .in = args.a.dtype,               .out = args.c.dtype,
-      .has_bias = args.bias.has_data(), .gelu = args.gelu,
-      .accumulate = args.accumulate,    .scale = args.scale,
+      .a_shape = args.a.shape.dims,
+      .a_strides = args.a.strides.dims,
+      .b_shape = args.b.shape.dims,
+      .b_strides = args.b.strides.dims,
+      .c_strides = args.c.strides.dims,
+      .rank = args.a.rank(),
+      .in = args.a.dtype,
+      .out = args.c.dtype,
+      .has_bias = args.bias.has_data(),
+      .gelu = args.gelu,
+      .accumulate = args.accumulate,
+      .scale = args.scale,
       .threads = thread_count(),
   };
   const auto found = cache.find(key);
@@ -138,18 +146,27 @@ void execute(Context& ctx, const Matmul& args) {
   stream.wait();
 }
 
+// The stride of a dimension of size 1 means nothing, but oneDNN reads the layout from it: gives it the
+// value that makes the matrix row-major, or column-major where that cannot be.
+Tensor with_clear_layout(Tensor t) {
+  const int row = t.rank() - 2, column = t.rank() - 1;
+  if (t.shape[column] == 1) t.strides[column] = 1;
+  if (t.shape[row] == 1) t.strides[row] = t.strides[column] == 1 ? t.shape[column] : 1;
+  return t;
+}
+
 }  // namespace
 
 void onednn_matmul(Context& ctx, const Matmul& args) {
-  const int row = args.c.rank() - 2, column = args.c.rank() - 1;
+  Matmul call = args;
+  for (Tensor* t : {&call.a, &call.b, &call.c}) *t = with_clear_layout(*t);
+  const int row = call.c.rank() - 2, column = call.c.rank() - 1;
+  if (call.c.strides[column] != 1) {  // oneDNN writes row-major results only: cᵀ = bᵀ·aᵀ
+    call.a = std::exchange(call.b, call.a.transpose(row, column)).transpose(row, column);
+    call.c = call.c.transpose(row, column);
+  }
   try {
-    if (args.c.strides[column] == 1 || args.c.shape[column] == 1) return execute(ctx, args);
-    // oneDNN writes row-major results only: cᵀ = bᵀ·aᵀ.
-    Matmul transposed = args;
-    transposed.a = args.b.transpose(row, column);
-    transposed.b = args.a.transpose(row, column);
-    transposed.c = args.c.transpose(row, column);
-    execute(ctx, transposed);
+    execute(ctx, call);
   } catch (const dnnl::error& error) {
     throw_error(fmt::format("oneDNN cannot multiply {} {} by {}: {}", args.a.dtype, args.a.shape,
                             args.b.shape, error.what()));

@@ -9,13 +9,13 @@ namespace strobe {
 // same leading dimensions. Any strides, as long as one of the last two dimensions is contiguous;
 // a and b are alike, f32 or bf16; c is like them or f32. Sums are made in f32.
 struct Matmul {
-  Tensor a;     // […, M, K]
-  Tensor b;     // […, K, N]
-  Tensor c;     // […, M, N]   set, or added to when `accumulate`
-  Tensor bias;  // f32 [N], or absent. Needs c row-major, no batch, no `accumulate`
+  Tensor a;           // […, M, K]
+  Tensor b;           // […, K, N]
+  Tensor c;           // […, M, N]   set, or added to when `accumulate`
+  Tensor bias;        // f32 [N], or absent. Needs c row-major, no batch, no `accumulate`
   bool gelu = false;  // tanh form, after the bias
   bool accumulate = false;
-  float scale = 1;    // c = scale·a·b; not with a bias
+  float scale = 1;                                 // c = scale·a·b; not with a bias
   MemoryUse workspace_use = MemoryUse::workspace;  // what oneDNN's scratch counts as
 };
 

@@ -18,10 +18,9 @@ void update(const AdamWStep& step, const float* gradient, float* master, float* 
     const F32 first = fma(lanes.load(m + i), broadcast(s.beta1), g * broadcast(s.one_minus_beta1));
     const F32 second =
         fma(lanes.load(v + i), broadcast(s.beta2), g * g * broadcast(s.one_minus_beta2));
-    const F32 root =
-        fma(sqrt(second), broadcast(s.inverse_sqrt_correction), broadcast(s.epsilon));
-    const F32 weight = fma(first / root, broadcast(-s.step_size),
-                           lanes.load(master + i) * broadcast(s.decay));
+    const F32 root = fma(sqrt(second), broadcast(s.inverse_sqrt_correction), broadcast(s.epsilon));
+    const F32 weight =
+        fma(first / root, broadcast(-s.step_size), lanes.load(master + i) * broadcast(s.decay));
     lanes.store(m + i, first);
     lanes.store(v + i, second);
     lanes.store(master + i, weight);

@@ -11,8 +11,8 @@ struct AdamWStep {
   float gradient_scale;
   float beta1, one_minus_beta1;
   float beta2, one_minus_beta2;
-  float decay;             // 1 − lr·weight_decay
-  float step_size;         // lr/(1 − β1^step)
+  float decay;                    // 1 − lr·weight_decay
+  float step_size;                // lr/(1 − β1^step)
   float inverse_sqrt_correction;  // 1/sqrt(1 − β2^step)
   float epsilon;
 };

@@ -20,8 +20,5 @@ extern const CastKernels cast_kernels;
 namespace avx512 {
 extern const CastKernels cast_kernels;
 }
-namespace avx512_bf16 {
-extern const CastKernels cast_kernels;
-}
 
 }  // namespace strobe

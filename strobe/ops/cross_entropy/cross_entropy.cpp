@@ -18,8 +18,8 @@ void validate(const CrossEntropy& args) {
         args.logits.shape, " have strides ", args.logits.strides, ", rows must not overlap");
   check_contiguous("cross_entropy labels", args.labels, DType::i32, {rows});
   check_contiguous("cross_entropy loss", args.loss, DType::f32, {rows});
-  check(std::isfinite(args.gradient_scale), "cross_entropy gradient_scale is ",
-        args.gradient_scale, ", it must be finite");
+  check(std::isfinite(args.gradient_scale), "cross_entropy gradient_scale is ", args.gradient_scale,
+        ", it must be finite");
   const int32_t* labels = args.labels.as<int32_t>();
   for (int64_t row = 0; row < rows; ++row) {
     check(labels[row] == kIgnoredLabel || (labels[row] >= 0 && labels[row] < vocab), "label ",

@@ -27,9 +27,8 @@ void run_rows(const CrossEntropyKernels<T>& kernels, const CrossEntropy& args) {
 
 template <const KernelTable<CrossEntropyKernels>& kKernels>
 void run(Context&, const CrossEntropy& args) {
-  with_f32_or_bf16(args.logits.dtype, [&](auto type) {
-    run_rows(kKernels.of<decltype(type)>(), args);
-  });
+  with_f32_or_bf16(args.logits.dtype,
+                   [&](auto type) { run_rows(kKernels.of<decltype(type)>(), args); });
 }
 
 template <Isa kIsa, const KernelTable<CrossEntropyKernels>& kKernels>

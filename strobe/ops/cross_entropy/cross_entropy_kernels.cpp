@@ -14,7 +14,7 @@
 namespace strobe::STROBE_ISA {
 namespace {
 
-constexpr int kBlock = 16 * kLanes;      // elements of one rescaling
+constexpr int kBlock = 16 * kLanes;          // elements of one rescaling
 constexpr float kLowest = -0x1.fffffep127f;  // finite, so that differences are never NaN
 
 struct RunningSoftmax {
@@ -37,12 +37,12 @@ STROBE_INLINE void add_block(RunningSoftmax& state, const T* x, int64_t count) {
 
 template <class T>
 float row(T* logits, int64_t vocab, int32_t label, float gradient_scale) {
-  RunningSoftmax state;                                                                    // [1]
+  RunningSoftmax state;  // [1]
   int64_t begin = 0;
   for (; begin + kBlock <= vocab; begin += kBlock) add_block(state, logits + begin, kBlock);
   if (begin < vocab) add_block(state, logits + begin, vocab - begin);
 
-  const float largest = max_lanes(state.largest);                                          // [2]
+  const float largest = max_lanes(state.largest);  // [2]
   const float sum = sum_lanes(state.sum * exp(state.largest - broadcast(largest)));
   float label_lanes[kLanes];
   store(label_lanes, load_partial(logits + label, 1));
@@ -50,7 +50,7 @@ float row(T* logits, int64_t vocab, int32_t label, float gradient_scale) {
   const float loss = __builtin_logf(sum) + (largest - label_logit);
   if (gradient_scale == 0) return loss;
 
-  const F32 scale = broadcast(gradient_scale / sum);                                       // [3]
+  const F32 scale = broadcast(gradient_scale / sum);  // [3]
   for_vectors(vocab, [&](int64_t i, auto lanes) {
     lanes.store(logits + i, exp(lanes.load(logits + i) - broadcast(largest)) * scale);
   });

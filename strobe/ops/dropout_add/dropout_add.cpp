@@ -4,7 +4,8 @@ namespace strobe {
 namespace {
 
 void validate(const Dropout& dropout) {
-  check(dropout.threshold < 256, "dropout threshold is ", dropout.threshold, ", allowed is 0 to 255");
+  check(dropout.threshold < 256, "dropout threshold is ", dropout.threshold,
+        ", allowed is 0 to 255");
 }
 
 const DropoutAddImpl& select_dropout_add(const Context& ctx, DType dtype) {

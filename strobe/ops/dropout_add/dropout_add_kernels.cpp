@@ -20,10 +20,10 @@ STROBE_INLINE void decide_block(int8_t* keep, uint64_t counter, uint32_t thresho
   typedef uint8_t Bytes __attribute__((vector_size(kLanes * 4)));
   const U32 lane = bit_cast_to<U32>(lane_index());
   // The counter of lane 0 is a multiple of kLanes, so its lower word does not overflow in a block.
-  const PhiloxLanes bits = philox<10>({{lane + broadcast_u32(static_cast<uint32_t>(counter)),
-                                        broadcast_u32(static_cast<uint32_t>(counter >> 32)),
-                                        U32{}, U32{}}},
-                                      key0, key1);
+  const PhiloxLanes bits =
+      philox<10>({{lane + broadcast_u32(static_cast<uint32_t>(counter)),
+                   broadcast_u32(static_cast<uint32_t>(counter >> 32)), U32{}, U32{}}},
+                 key0, key1);
   const Bytes limit = static_cast<uint8_t>(threshold) - Bytes{};
   uint32_t words[4][kLanes];
   for (int w = 0; w < 4; ++w) {

@@ -12,8 +12,8 @@ struct DropoutAddKernels {
   // y = residual + Z∘x of `count` elements, the first of which is element `first` of its tensor, a
   // multiple of kDropoutAddGrain. `residual` may be null: 0. threshold 0: Z = 1. y may be x or
   // residual.
-  void (*run)(const T* x, const T* residual, T* y, int64_t first, int64_t count,
-              uint32_t threshold, uint32_t key0, uint32_t key1, float keep_scale);
+  void (*run)(const T* x, const T* residual, T* y, int64_t first, int64_t count, uint32_t threshold,
+              uint32_t key0, uint32_t key1, float keep_scale);
 };
 
 // 16 elements share one Philox counter; the widest kernel makes 16 counters at a time.

@@ -55,16 +55,14 @@ void run_backward(const EmbeddingKernels<T>& kernels, const EmbeddingBackward& a
 
 template <const KernelTable<EmbeddingKernels>& kKernels>
 void forward(Context&, const EmbeddingForward& args) {
-  with_f32_or_bf16(args.out.dtype, [&](auto type) {
-    run_forward(kKernels.of<decltype(type)>(), args);
-  });
+  with_f32_or_bf16(args.out.dtype,
+                   [&](auto type) { run_forward(kKernels.of<decltype(type)>(), args); });
 }
 
 template <const KernelTable<EmbeddingKernels>& kKernels>
 void backward(Context&, const EmbeddingBackward& args) {
-  with_f32_or_bf16(args.dout.dtype, [&](auto type) {
-    run_backward(kKernels.of<decltype(type)>(), args);
-  });
+  with_f32_or_bf16(args.dout.dtype,
+                   [&](auto type) { run_backward(kKernels.of<decltype(type)>(), args); });
 }
 
 template <Isa kIsa, const KernelTable<EmbeddingKernels>& kKernels>

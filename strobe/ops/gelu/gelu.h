@@ -16,7 +16,7 @@ struct GeluForward {
 };
 
 struct GeluBackward {
-  Tensor x;   // as in the forward pass
+  Tensor x;  // as in the forward pass
   Tensor dy;
   Tensor dx;  // set; may be dy itself
 };

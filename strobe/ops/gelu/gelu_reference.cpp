@@ -10,12 +10,17 @@ namespace {
 const double kScale = std::sqrt(2 / std::numbers::pi);
 constexpr double kCubic = 0.044715;
 
+// ½(1 + tanh u), written so that nothing cancels where it is small.
+double half_one_plus_tanh(double x) {
+  return 1 / (1 + std::exp(-2 * kScale * (x + kCubic * x * x * x)));
+}
+
 }  // namespace
 
 std::vector<double> gelu_forward_reference(std::span<const double> x) {
   std::vector<double> y;
   y.reserve(x.size());
-  for (const double v : x) y.push_back(0.5 * v * (1 + std::tanh(kScale * (v + kCubic * v * v * v))));
+  for (const double v : x) y.push_back(v * half_one_plus_tanh(v));
   return y;
 }
 
@@ -23,10 +28,9 @@ std::vector<double> gelu_backward_reference(std::span<const double> x, std::span
   std::vector<double> dx;
   dx.reserve(x.size());
   for (size_t i = 0; i < x.size(); ++i) {
-    const double v = x[i];
-    const double t = std::tanh(kScale * (v + kCubic * v * v * v));
-    const double slope = kScale * (1 + 3 * kCubic * v * v);
-    dx.push_back(dy[i] * (0.5 * (1 + t) + 0.5 * v * (1 - t * t) * slope));
+    const double s = half_one_plus_tanh(x[i]);
+    const double slope = 2 * kScale * (1 + 3 * kCubic * x[i] * x[i]);
+    dx.push_back(dy[i] * (s + x[i] * s * (1 - s) * slope));
   }
   return dx;
 }

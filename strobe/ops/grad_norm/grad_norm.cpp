@@ -1,7 +1,5 @@
 #include "strobe/ops/grad_norm/grad_norm.h"
 
-#include <algorithm>
-
 namespace strobe {
 
 double grad_norm(Context& ctx, std::span<const Tensor> gradients) {
@@ -15,7 +13,8 @@ double grad_norm(Context& ctx, std::span<const Tensor> gradients) {
 float clip_factor(double norm, double max_norm) {
   check(max_norm >= 0, "the largest gradient norm is ", max_norm, ", it must not be negative");
   if (max_norm == 0) return 1;
-  return static_cast<float>(std::min(1.0, max_norm / (norm + 1e-6)));
+  const double factor = max_norm / (norm + 1e-6);
+  return factor >= 1 ? 1 : static_cast<float>(factor);  // NaN stays NaN
 }
 
 }  // namespace strobe

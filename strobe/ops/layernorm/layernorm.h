@@ -20,9 +20,10 @@ struct LayernormForward {
 
 struct LayernormBackward {
   Tensor x, weight, mean, rstd, dy;  // as in the forward pass; dy like x
-  Tensor dresidual;  // [rows, C] like x, or absent: the gradient that bypasses the layer, added to dx
-  Tensor dx;         // [rows, C] like x      set; may be dresidual itself
-  Tensor dweight, dbias;    // [C] f32        added to when `accumulate`, else set
+  Tensor
+      dresidual;  // [rows, C] like x, or absent: the gradient that bypasses the layer, added to dx
+  Tensor dx;      // [rows, C] like x      set; may be dresidual itself
+  Tensor dweight, dbias;  // [C] f32        added to when `accumulate`, else set
   bool accumulate = false;
 };
 

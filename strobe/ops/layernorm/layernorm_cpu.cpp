@@ -38,8 +38,7 @@ void run_backward(Context& ctx, const LayernormKernels<T>& kernels, const Layern
   const int64_t rows = args.x.shape[0], columns = args.x.shape[1];
   const int64_t parts = thread_count();
   const Arena::Scope scope(ctx.arena());
-  const Tensor dweights =
-      ctx.arena().allocate(MemoryUse::workspace, DType::f32, {parts, columns});
+  const Tensor dweights = ctx.arena().allocate(MemoryUse::workspace, DType::f32, {parts, columns});
   const Tensor dbiases = ctx.arena().allocate(MemoryUse::workspace, DType::f32, {parts, columns});
   const T* dresidual = args.dresidual.has_data() ? args.dresidual.as<T>() : nullptr;
   parallel_for_dynamic(parts, [&](int64_t part, int) {
@@ -57,16 +56,14 @@ void run_backward(Context& ctx, const LayernormKernels<T>& kernels, const Layern
 
 template <const KernelTable<LayernormKernels>& kKernels>
 void forward(Context&, const LayernormForward& args) {
-  with_f32_or_bf16(args.x.dtype, [&](auto type) {
-    run_forward(kKernels.of<decltype(type)>(), args);
-  });
+  with_f32_or_bf16(args.x.dtype,
+                   [&](auto type) { run_forward(kKernels.of<decltype(type)>(), args); });
 }
 
 template <const KernelTable<LayernormKernels>& kKernels>
 void backward(Context& ctx, const LayernormBackward& args) {
-  with_f32_or_bf16(args.x.dtype, [&](auto type) {
-    run_backward(ctx, kKernels.of<decltype(type)>(), args);
-  });
+  with_f32_or_bf16(args.x.dtype,
+                   [&](auto type) { run_backward(ctx, kKernels.of<decltype(type)>(), args); });
 }
 
 template <Isa kIsa, const KernelTable<LayernormKernels>& kKernels>

@@ -21,9 +21,9 @@ void forward(const T* x, const float* weight, const float* bias, T* y, float* me
     const float m =
         scale * sum_vectors(columns, [&](int64_t i, auto lanes) { return lanes.load(x + i); });
     const float variance = scale * sum_vectors(columns, [&](int64_t i, auto lanes) {
-      const F32 centred = lanes.or_else(lanes.load(x + i) - broadcast(m), 0);
-      return centred * centred;
-    });
+                             const F32 centred = lanes.or_else(lanes.load(x + i) - broadcast(m), 0);
+                             return centred * centred;
+                           });
     const float r = 1.0f / __builtin_sqrtf(variance + epsilon);
     for_vectors(columns, [&](int64_t i, auto lanes) {
       const F32 normal = (lanes.load(x + i) - broadcast(m)) * broadcast(r);
@@ -66,7 +66,6 @@ void backward(const T* x, const float* weight, const float* mean, const float* r
     if (dresidual != nullptr) dresidual += columns;
   }
 }
-
 
 }  // namespace
 

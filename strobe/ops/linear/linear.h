@@ -12,10 +12,10 @@ namespace strobe {
 // of x and y is contiguous; `weight` is a view whose one dimension is contiguous: GPT-2's Conv1D
 // stores [K, N]; a PyTorch Linear or a tied embedding [N, K] is passed as its transpose.
 struct LinearForward {
-  Tensor x;       // [M, K]
-  Tensor weight;  // [K, N]
-  Tensor bias;    // [N] f32, or absent
-  Tensor y;       // [M, N]   set
+  Tensor x;               // [M, K]
+  Tensor weight;          // [K, N]
+  Tensor bias;            // [N] f32, or absent
+  Tensor y;               // [M, N]   set
   bool gelu = false;      // y = gelu_tanh(x·weight + bias)
   Tensor pre_activation;  // [M, N] like y, or absent; set to x·weight + bias (only with gelu)
 };

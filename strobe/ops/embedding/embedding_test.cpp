@@ -1,0 +1,128 @@
+#include "strobe/ops/embedding/embedding.h"
+
+#include <numeric>
+
+#include "strobe/ops/embedding/embedding_reference.h"
+#include "tests/testkit/compare.h"
+#include "tests/testkit/conformance.h"
+#include "tests/testkit/tensors.h"
+
+namespace strobe {
+namespace {
+
+using testing::CaseLine;
+using Doubles = std::vector<double>;
+
+std::string draw_case(Random& random) {
+  return fmt::format("b={} t={} c={} v={} dtype={} positions={} accumulate={} seed={}",
+                     testing::pick(random, std::vector<int>{1, 2, 3}),
+                     testing::pick(random, std::vector<int>{1, 5, 64}),
+                     testing::pick(random, std::vector<int>{1, 3, 16, 65, 200, 768}),
+                     testing::pick(random, std::vector<int>{1, 7, 256}),
+                     testing::pick(random, std::vector<DType>{DType::f32, DType::bf16}),
+                     random.below(2), random.below(2), random.below(1000000));
+}
+
+std::vector<int32_t> ids_of(const Tensor& tensor) {
+  return {tensor.as<int32_t>(), tensor.as<int32_t>() + tensor.numel()};
+}
+
+// Forward is one addition; backward, sums of at most B·T numbers.
+void run_case(Context& ctx, const CaseLine& c) {
+  const int64_t batch = c.number("b"), seq = c.number("t"), columns = c.number("c"),
+                vocab = c.number("v"), position_rows = seq + 2;
+  testing::TensorSource make{ctx.arena(), c.random()};
+  const Tensor tokens = make.empty(DType::i32, {batch, seq});
+  testing::fill(tokens, [&] { return static_cast<double>(make.random.below(vocab)); });
+  const Tensor positions = make.empty(DType::i32, {batch, seq});
+  testing::fill(positions, [&, i = int64_t{0}]() mutable -> double {
+    return c.is_set("positions") ? static_cast<double>(make.random.below(position_rows))
+                                 : static_cast<double>(i++ % seq);
+  });
+  const Tensor given_positions = c.is_set("positions") ? positions : Tensor{};
+  const Tensor token_table = make.normal(c.dtype(), {vocab, columns});
+  const Tensor position_table = make.normal(c.dtype(), {position_rows, columns});
+  const Tensor out = make.empty(c.dtype(), {batch, seq, columns});
+  const Tensor dout = make.normal(c.dtype(), {batch, seq, columns});
+  const Tensor dtokens = make.normal(DType::f32, {vocab, columns});
+  const Tensor dpositions = make.empty(DType::f32, {position_rows, columns});
+  if (c.is_set("accumulate")) testing::fill_normal(dpositions, make.random);
+  Doubles expected_dtokens = testing::to_doubles(dtokens);
+  Doubles expected_dpositions = c.is_set("accumulate") ? testing::to_doubles(dpositions)
+                                                       : Doubles(position_rows * columns, 0.0);
+  const testing::InputsUnchanged inputs({tokens, positions, token_table, position_table, dout});
+  embedding_forward(ctx, {.tokens = tokens,
+                          .positions = given_positions,
+                          .token_table = token_table,
+                          .position_table = position_table,
+                          .out = out});
+  embedding_backward(ctx, {.tokens = tokens,
+                           .positions = given_positions,
+                           .dout = dout,
+                           .dtoken_table = dtokens,
+                           .dposition_table = dpositions,
+                           .accumulate = c.is_set("accumulate")});
+  const Doubles expected = embedding_forward_reference(
+      ids_of(tokens), ids_of(positions), testing::to_doubles(token_table),
+      testing::to_doubles(position_table), columns);
+  embedding_backward_reference(ids_of(tokens), ids_of(positions), testing::to_doubles(dout),
+                               expected_dtokens, expected_dpositions, columns);
+  EXPECT_TRUE(testing::is_close("out", testing::to_doubles(out), expected,
+                                0.5 * epsilon_of(c.dtype()) + 1e-7, 0));
+  EXPECT_TRUE(testing::is_close("dtoken_table", testing::to_doubles(dtokens), expected_dtokens,
+                                1e-6, 1e-5));
+  EXPECT_TRUE(testing::is_close("dposition_table", testing::to_doubles(dpositions),
+                                expected_dpositions, 1e-6, 1e-5));
+}
+
+TEST(Embedding, ConformsToReference) {
+  testing::run_conformance("embedding", embedding_impls(), testing::random_cases(100, draw_case),
+                           run_case);
+}
+
+TEST(Embedding, ReferenceGradientsAreDerivatives) {
+  const std::vector<int32_t> tokens = {2, 0, 2, 1}, positions = {0, 1, 0, 1};
+  const int64_t columns = 3;
+  Random random(PhiloxKey{{1, 5}});
+  const auto normal = [&](size_t n) {
+    Doubles values(n);
+    for (double& value : values) value = random.normal();
+    return values;
+  };
+  const Doubles token_table = normal(9), position_table = normal(6), dout = normal(12);
+  const auto loss = [&](const Doubles& by_token, const Doubles& by_position) {
+    const Doubles out =
+        embedding_forward_reference(tokens, positions, by_token, by_position, columns);
+    return std::inner_product(out.begin(), out.end(), dout.begin(), 0.0);
+  };
+  Doubles dtokens(9, 0.0), dpositions(6, 0.0);
+  embedding_backward_reference(tokens, positions, dout, dtokens, dpositions, columns);
+  EXPECT_TRUE(testing::is_close(
+      "dtokens", dtokens,
+      testing::numerical_gradient([&](auto& v) { return loss(v, position_table); }, token_table),
+      1e-7, 1e-8));
+  EXPECT_TRUE(testing::is_close(
+      "dpositions", dpositions,
+      testing::numerical_gradient([&](auto& v) { return loss(token_table, v); }, position_table),
+      1e-7, 1e-8));
+}
+
+TEST(Embedding, BadIdsAreNamed) {
+  Context ctx;
+  std::vector<float> memory(64);
+  std::vector<int32_t> tokens = {0, 1, 2, 4};
+  EmbeddingForward args = {.tokens = Tensor::of(tokens.data(), {2, 2}),
+                           .token_table = Tensor::of(memory.data(), {4, 2}),
+                           .position_table = Tensor::of(memory.data(), {2, 2}),
+                           .out = Tensor::of(memory.data() + 32, {2, 2, 2})};
+  const auto message = [&] { return testing::error_of([&] { embedding_forward(ctx, args); }); };
+  EXPECT_EQ(message(), "embedding: token 4 at [1, 1], allowed are 0 to 3");
+  tokens = {0, 1, -1, 3};
+  EXPECT_EQ(message(), "embedding: token -1 at [1, 0], allowed are 0 to 3");
+  tokens = {0, 1, 2, 3};
+  args.position_table = Tensor::of(memory.data(), {1, 2});
+  EXPECT_EQ(message(), "embedding: 2 positions, the table has 1");
+}
+
+}  // namespace
+}  // namespace strobe

@@ -1,0 +1,228 @@
+#include "strobe/ops/layernorm/layernorm.h"
+
+#include <cmath>
+#include <numeric>
+
+#include "strobe/ops/layernorm/layernorm_reference.h"
+#include "tests/testkit/compare.h"
+#include "tests/testkit/conformance.h"
+#include "tests/testkit/tensors.h"
+
+namespace strobe {
+namespace {
+
+using testing::CaseLine;
+using Doubles = std::vector<double>;
+
+constexpr float kEpsilon = 1e-5f;
+
+std::string draw_case(Random& random) {
+  return fmt::format("rows={} c={} dtype={} residual={} inplace={} accumulate={} seed={}",
+                     testing::pick(random, std::vector<int>{1, 2, 3, 5, 17, 64}),
+                     testing::pick(random, std::vector<int>{1, 7, 15, 16, 17, 63, 100, 768, 1023}),
+                     testing::pick(random, std::vector<DType>{DType::f32, DType::bf16}),
+                     random.below(2), random.below(2), random.below(2), random.below(1000000));
+}
+
+// The plain computation in f32 that as_good_as_plain() measures against: the definition, term by
+// term, results rounded to the tensors' type.
+struct Plain {
+  Doubles y, dx, dweight, dbias;
+};
+Plain plain_layernorm(const Doubles& x, const Doubles& weight, const Doubles& bias,
+                      const Doubles& dy, const Doubles& dresidual, DType dtype) {
+  const size_t columns = weight.size(), rows = x.size() / columns;
+  const auto n = static_cast<float>(columns);
+  std::vector<float> dweight(columns, 0.0f), dbias(columns, 0.0f);
+  Plain plain;
+  for (size_t row = 0; row < rows; ++row) {
+    const double* xs = &x[row * columns];
+    const double* dys = &dy[row * columns];
+    float mean = 0, variance = 0, mean_g = 0, mean_gx = 0;
+    for (size_t c = 0; c < columns; ++c) mean += static_cast<float>(xs[c]) / n;
+    for (size_t c = 0; c < columns; ++c) {
+      const float centred = static_cast<float>(xs[c]) - mean;
+      variance += centred * centred / n;
+    }
+    const float rstd = 1 / std::sqrt(variance + kEpsilon);
+    const auto normal = [&](size_t c) { return (static_cast<float>(xs[c]) - mean) * rstd; };
+    const auto g = [&](size_t c) {
+      return static_cast<float>(dys[c]) * static_cast<float>(weight[c]);
+    };
+    for (size_t c = 0; c < columns; ++c) {
+      plain.y.push_back(testing::rounded(
+          normal(c) * static_cast<float>(weight[c]) + static_cast<float>(bias[c]), dtype));
+      mean_g += g(c) / n;
+      mean_gx += g(c) * normal(c) / n;
+      dweight[c] += static_cast<float>(dys[c]) * normal(c);
+      dbias[c] += static_cast<float>(dys[c]);
+    }
+    for (size_t c = 0; c < columns; ++c) {
+      plain.dx.push_back(testing::rounded(rstd * (g(c) - mean_g - normal(c) * mean_gx) +
+                                              static_cast<float>(dresidual[row * columns + c]),
+                                          dtype));
+    }
+  }
+  plain.dweight.assign(dweight.begin(), dweight.end());
+  plain.dbias.assign(dbias.begin(), dbias.end());
+  return plain;
+}
+
+Doubles operator+(Doubles a, const Doubles& b) {
+  for (size_t i = 0; i < a.size(); ++i) a[i] += b[i];
+  return a;
+}
+
+void run_case(Context& ctx, const CaseLine& c) {
+  const int64_t rows = c.number("rows"), columns = c.number("c");
+  const DType dtype = c.dtype();
+  testing::TensorSource make{ctx.arena(), c.random()};
+  const Tensor x = make.normal(dtype, {rows, columns});
+  const Tensor weight = make.normal(DType::f32, {columns});
+  const Tensor bias = make.normal(DType::f32, {columns});
+  const Tensor dy = make.normal(dtype, {rows, columns});
+  const Tensor y = make.empty(dtype, {rows, columns});
+  const Tensor mean = make.empty(DType::f32, {rows}), rstd = make.empty(DType::f32, {rows});
+  const Tensor residual = make.normal(dtype, {rows, columns});
+  const Tensor dx = c.is_set("inplace") ? residual : make.empty(dtype, {rows, columns});
+  const Tensor dweight = make.empty(DType::f32, {columns});
+  const Tensor dbias = make.empty(DType::f32, {columns});
+  if (c.is_set("accumulate")) {
+    testing::fill_normal(dweight, make.random);
+    testing::fill_normal(dbias, make.random);
+  }
+  const Doubles zeros(rows * columns, 0.0), no_sums(columns, 0.0);
+  const Doubles added = c.is_set("residual") ? testing::to_doubles(residual) : zeros;
+  const Doubles dweight0 = c.is_set("accumulate") ? testing::to_doubles(dweight) : no_sums;
+  const Doubles dbias0 = c.is_set("accumulate") ? testing::to_doubles(dbias) : no_sums;
+  const Doubles xs = testing::to_doubles(x), ws = testing::to_doubles(weight),
+                bs = testing::to_doubles(bias), dys = testing::to_doubles(dy);
+  {
+    const testing::InputsUnchanged inputs({x, weight, bias, dy});
+    layernorm_forward(ctx, {.x = x,
+                            .weight = weight,
+                            .bias = bias,
+                            .y = y,
+                            .mean = mean,
+                            .rstd = rstd,
+                            .epsilon = kEpsilon});
+    layernorm_backward(ctx, {.x = x,
+                             .weight = weight,
+                             .mean = mean,
+                             .rstd = rstd,
+                             .dy = dy,
+                             .dresidual = c.is_set("residual") ? residual : Tensor{},
+                             .dx = dx,
+                             .dweight = dweight,
+                             .dbias = dbias,
+                             .accumulate = c.is_set("accumulate")});
+  }
+  const auto reference = layernorm_forward_reference(xs, ws, bs, kEpsilon);
+  const auto gradients = layernorm_backward_reference(xs, ws, dys, kEpsilon);
+  const Plain plain = plain_layernorm(xs, ws, bs, dys, added, dtype);
+  // Terms of size 1 may cancel in each.
+  const auto expect_good = [&](const char* name, const Tensor& actual, const Doubles& plain_values,
+                               const Doubles& exact, int64_t row) {
+    EXPECT_TRUE(testing::as_good_as_plain(name, testing::to_doubles(actual), plain_values, exact,
+                                          row, actual.dtype, 1));
+  };
+  expect_good("y", y, plain.y, reference.y, columns);
+  expect_good("dx", dx, plain.dx, gradients.dx + added, columns);
+  expect_good("dweight", dweight, plain.dweight + dweight0, gradients.dweight + dweight0, columns);
+  expect_good("dbias", dbias, plain.dbias + dbias0, gradients.dbias + dbias0, columns);
+  // A mean of n numbers and its square root: a few roundings each, relative to the inputs' size.
+  EXPECT_TRUE(testing::is_close("mean", testing::to_doubles(mean), reference.mean, 1e-6, 1e-6));
+  EXPECT_TRUE(testing::is_close("rstd", testing::to_doubles(rstd), reference.rstd, 1e-5, 0));
+}
+
+TEST(Layernorm, ConformsToReference) {
+  testing::run_conformance("layernorm", layernorm_impls(), testing::random_cases(150, draw_case),
+                           run_case);
+}
+
+// The variance of large, close values: E[x²] − E[x]² would lose it, the second pass does not.
+void run_shifted_case(Context& ctx, const CaseLine& c) {
+  const int64_t columns = c.number("c");
+  testing::TensorSource make{ctx.arena(), c.random()};
+  const Tensor x = make.empty(DType::f32, {1, columns}), y = make.empty(DType::f32, {1, columns});
+  const Tensor weight = make.empty(DType::f32, {columns});
+  const Tensor bias = make.empty(DType::f32, {columns});
+  const Tensor mean = make.empty(DType::f32, {1}), rstd = make.empty(DType::f32, {1});
+  testing::fill(x, [&] { return 1000 + make.random.normal(); });
+  testing::fill(weight, [] { return 1.0; });
+  testing::fill(bias, [] { return 0.0; });
+  layernorm_forward(ctx, {.x = x,
+                          .weight = weight,
+                          .bias = bias,
+                          .y = y,
+                          .mean = mean,
+                          .rstd = rstd,
+                          .epsilon = kEpsilon});
+  const auto reference = layernorm_forward_reference(
+      testing::to_doubles(x), testing::to_doubles(weight), testing::to_doubles(bias), kEpsilon);
+  // The mean itself has 24 bits: 6e-5 of 1000, and a few times that from its sum.
+  EXPECT_TRUE(testing::is_close("y", testing::to_doubles(y), reference.y, 0, 3e-4));
+}
+
+TEST(Layernorm, LargeMeanKeepsTheVariance) {
+  testing::run_conformance("layernorm", layernorm_impls(),
+                           {"c=768 dtype=f32 seed=1", "c=33 dtype=f32 seed=2"}, run_shifted_case);
+}
+
+TEST(Layernorm, ReferenceGradientsAreDerivatives) {
+  const size_t columns = 5, rows = 3;
+  Random random(PhiloxKey{{1, 2}});
+  const auto normal = [&](size_t n) {
+    Doubles values(n);
+    for (double& v : values) v = random.normal();
+    return values;
+  };
+  const Doubles x = normal(rows * columns), weight = normal(columns), bias = normal(columns),
+                dy = normal(rows * columns);
+  const auto loss = [&](const Doubles& xs, const Doubles& ws, const Doubles& bs) {
+    const Doubles y = layernorm_forward_reference(xs, ws, bs, kEpsilon).y;
+    return std::inner_product(y.begin(), y.end(), dy.begin(), 0.0);
+  };
+  const LayernormGradients gradients = layernorm_backward_reference(x, weight, dy, kEpsilon);
+  const auto expect_derivative = [](const char* name, const Doubles& gradient, auto f,
+                                    const Doubles& at) {
+    EXPECT_TRUE(testing::is_close(name, gradient, testing::numerical_gradient(f, at), 1e-7, 1e-7));
+  };
+  expect_derivative(
+      "dx", gradients.dx, [&](auto& v) { return loss(v, weight, bias); }, x);
+  expect_derivative(
+      "dweight", gradients.dweight, [&](auto& v) { return loss(x, v, bias); }, weight);
+  expect_derivative(
+      "dbias", gradients.dbias, [&](auto& v) { return loss(x, weight, v); }, bias);
+}
+
+TEST(Layernorm, BadArgumentsAreNamed) {
+  Context ctx;
+  std::vector<float> memory(64, 1.0f);
+  const auto tensor = [&](Shape shape) { return Tensor::of(memory.data(), shape); };
+  const LayernormForward good = {.x = tensor({2, 8}),
+                                 .weight = tensor({8}),
+                                 .bias = tensor({8}),
+                                 .y = tensor({2, 8}),
+                                 .mean = tensor({2}),
+                                 .rstd = tensor({2})};
+  const auto message_of = [&](const LayernormForward& args) {
+    return testing::error_of([&] { layernorm_forward(ctx, args); });
+  };
+  LayernormForward bad = good;
+  bad.weight = tensor({7});
+  EXPECT_EQ(message_of(bad), "layernorm weight has shape [7], expected [8]");
+  bad = good;
+  bad.bias = {};
+  EXPECT_EQ(message_of(bad), "layernorm bias is missing");
+  bad = good;
+  bad.x.strides[0] = 16;
+  EXPECT_EQ(message_of(bad),
+            "layernorm x of shape [2, 8] has strides [16, 1], it must be contiguous");
+  bad = good;
+  bad.x.dtype = bad.y.dtype = DType::f16;
+  EXPECT_NE(message_of(bad).find("cpu_scalar: takes f32 and bf16, not f16"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace strobe

@@ -1,0 +1,280 @@
+#include "strobe/ops/linear/linear.h"
+
+#include <cmath>
+#include <numeric>
+
+#include "strobe/ops/linear/linear_reference.h"
+#include "tests/testkit/compare.h"
+#include "tests/testkit/conformance.h"
+#include "tests/testkit/tensors.h"
+
+namespace strobe {
+namespace {
+
+using testing::CaseLine;
+using Doubles = std::vector<double>;
+
+// Layouts of the weight: row-major [K, N], or the transpose of a row-major [N, K].
+// gelu: 0 none, 1 fused, 2 with pre_activation.
+std::string draw_case(Random& random) {
+  const DType dtype = testing::pick(random, std::vector<DType>{DType::f32, DType::bf16});
+  return fmt::format(
+      "m={} k={} n={} dtype={} out={} transposed={} gap={} bias={} gelu={} dx={} accumulate={} "
+      "seed={}",
+      testing::pick(random, std::vector<int>{1, 2, 7, 16, 33, 64}),
+      testing::pick(random, std::vector<int>{1, 3, 16, 50, 128}),
+      testing::pick(random, std::vector<int>{1, 5, 16, 65, 128, 257}), dtype,
+      testing::pick(random, std::vector<DType>{DType::f32, dtype}), random.below(2),
+      testing::pick(random, std::vector<int>{0, 0, 5}), random.below(2), random.below(3),
+      random.below(2), random.below(2), random.below(1000000));
+}
+
+double gelu(double x) {
+  return x / (1 + std::exp(-2 * std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+}
+
+// a·b + start in f32, term by term: what as_good_as_plain() measures against. a is [rows, inner]
+// and b [inner, columns], both given as functions of two indices; start as one of the column.
+template <class A, class B, class Start>
+Doubles plain_product(int64_t rows, int64_t inner, int64_t columns, A a, B b, Start start,
+                      DType dtype) {
+  Doubles result;
+  for (int64_t m = 0; m < rows; ++m) {
+    for (int64_t n = 0; n < columns; ++n) {
+      float sum = 0;
+      for (int64_t k = 0; k < inner; ++k) {
+        sum += static_cast<float>(a(m, k)) * static_cast<float>(b(k, n));
+      }
+      result.push_back(testing::rounded(sum + static_cast<float>(start(m, n)), dtype));
+    }
+  }
+  return result;
+}
+
+struct Problem {
+  int64_t rows, inner, columns;
+  bool transposed;
+  Tensor x, weight, bias;
+  Doubles xs, weights, biases;  // weights in memory order
+
+  double weight_at(int64_t k, int64_t n) const {
+    return transposed ? weights[n * inner + k] : weights[k * columns + n];
+  }
+};
+
+// A weight, or the gradient of one, of the case's layout.
+Tensor weight_view(const Problem& p, const Tensor& stored) {
+  return p.transposed ? stored.transpose(0, 1) : stored;
+}
+
+Problem make_problem(const CaseLine& c, testing::TensorSource& make) {
+  Problem p{.rows = c.number("m"),
+            .inner = c.number("k"),
+            .columns = c.number("n"),
+            .transposed = c.is_set("transposed")};
+  const auto x =
+      testing::allocate_strided(make.arena, c.dtype(), {p.rows, p.inner}, c.number("gap"));
+  p.x = x.view;
+  testing::fill_normal(p.x, make.random);
+  const Shape stored = p.transposed ? Shape{p.columns, p.inner} : Shape{p.inner, p.columns};
+  const Tensor weight = make.normal(c.dtype(), stored);
+  p.weight = weight_view(p, weight);
+  p.weights = testing::to_doubles(weight);
+  p.xs = testing::to_doubles(p.x);
+  p.biases = Doubles(p.columns, 0.0);
+  if (c.is_set("bias")) {
+    p.bias = make.normal(DType::f32, {p.columns});
+    p.biases = testing::to_doubles(p.bias);
+  }
+  return p;
+}
+
+// `terms`: how many normally distributed products were added, so sqrt(terms) is what may cancel.
+void expect_good(const char* name, const Tensor& actual, const Doubles& plain,
+                 const Doubles& reference, int64_t terms) {
+  EXPECT_TRUE(testing::as_good_as_plain(name, testing::to_doubles(actual), plain, reference,
+                                        actual.shape[1], actual.dtype,
+                                        std::sqrt(static_cast<double>(terms))));
+}
+
+void check_forward(Context& ctx, const CaseLine& c, const Problem& p, const Tensor& y,
+                   const Tensor& pre_activation) {
+  linear_forward(ctx, {.x = p.x,
+                       .weight = p.weight,
+                       .bias = p.bias,
+                       .y = y,
+                       .gelu = c.number("gelu") != 0,
+                       .pre_activation = pre_activation});
+  Doubles reference = linear_forward_reference(p.xs, p.weights, p.biases, p.inner, p.transposed);
+  Doubles plain = plain_product(
+      p.rows, p.inner, p.columns, [&](int64_t m, int64_t k) { return p.xs[m * p.inner + k]; },
+      [&](int64_t k, int64_t n) { return p.weight_at(k, n); },
+      [&](int64_t, int64_t n) { return p.biases[n]; },
+      c.number("gelu") == 1 ? DType::f32 : y.dtype);
+  if (c.number("gelu") == 1) {
+    for (double& value : reference) value = gelu(value);
+    for (double& value : plain) value = testing::rounded(gelu(value), y.dtype);
+  }
+  if (c.number("gelu") != 2) return expect_good("y", y, plain, reference, p.inner);
+  expect_good("pre_activation", pre_activation, plain, reference, p.inner);
+  Doubles activated = testing::to_doubles(pre_activation);
+  for (double& value : activated) value = gelu(value);
+  EXPECT_TRUE(testing::is_close("y", testing::to_doubles(y), activated,
+                                0.5 * epsilon_of(y.dtype) + 1.5e-5, 1e-36));
+}
+
+void check_backward(Context& ctx, const CaseLine& c, const Problem& p, const Tensor& dy,
+                    testing::TensorSource& make) {
+  const bool accumulate = c.is_set("accumulate");
+  const Shape stored = p.transposed ? Shape{p.columns, p.inner} : Shape{p.inner, p.columns};
+  const Tensor dweight = make.empty(DType::f32, stored);
+  const Tensor dbias = c.is_set("bias") ? make.empty(DType::f32, {p.columns}) : Tensor{};
+  const Tensor dx = c.is_set("dx") ? make.empty(c.dtype(), {p.rows, p.inner}) : Tensor{};
+  if (accumulate) {
+    testing::fill_normal(dweight, make.random);
+    if (dbias.has_data()) testing::fill_normal(dbias, make.random);
+  }
+  const Tensor dweight_view = weight_view(p, dweight);
+  const Doubles dweight0 =
+      accumulate ? testing::to_doubles(dweight_view) : Doubles(dweight.numel(), 0.0);
+  const Doubles dbias0 =
+      accumulate && dbias.has_data() ? testing::to_doubles(dbias) : Doubles(p.columns, 0.0);
+  const Doubles dys = testing::to_doubles(dy);
+  linear_backward(ctx, {.x = p.x,
+                        .weight = p.weight,
+                        .dy = dy,
+                        .dx = dx,
+                        .dweight = dweight_view,
+                        .dbias = dbias,
+                        .accumulate = accumulate});
+  LinearGradients reference =
+      linear_backward_reference(p.xs, p.weights, dys, p.inner, p.transposed);
+  const auto x_at = [&](int64_t m, int64_t k) { return p.xs[m * p.inner + k]; };
+  const auto dy_at = [&](int64_t m, int64_t n) { return dys[m * p.columns + n]; };
+  Doubles exact_dweight(dweight.numel());  // row-major [K, N]
+  for (int64_t k = 0; k < p.inner; ++k) {
+    for (int64_t n = 0; n < p.columns; ++n) {
+      const int64_t at = k * p.columns + n;
+      exact_dweight[at] = dweight0[at] + reference.dweight[p.transposed ? n * p.inner + k : at];
+    }
+  }
+  expect_good(
+      "dweight", dweight_view,
+      plain_product(
+          p.inner, p.rows, p.columns, [&](int64_t k, int64_t m) { return x_at(m, k); }, dy_at,
+          [&](int64_t k, int64_t n) { return dweight0[k * p.columns + n]; }, DType::f32),
+      exact_dweight, p.rows);
+  if (dx.has_data()) {
+    expect_good("dx", dx,
+                plain_product(
+                    p.rows, p.columns, p.inner, dy_at,
+                    [&](int64_t n, int64_t k) { return p.weight_at(k, n); },
+                    [](int64_t, int64_t) { return 0.0; }, c.dtype()),
+                reference.dx, p.columns);
+  }
+  if (dbias.has_data()) {
+    for (int64_t n = 0; n < p.columns; ++n) reference.dbias[n] += dbias0[n];
+    expect_good("dbias", dbias.view({1, p.columns}),
+                plain_product(
+                    1, p.rows, p.columns, [](int64_t, int64_t) { return 1.0; }, dy_at,
+                    [&](int64_t, int64_t n) { return dbias0[n]; }, DType::f32),
+                reference.dbias, p.rows);
+  }
+}
+
+void run_case(Context& ctx, const CaseLine& c) {
+  testing::TensorSource make{ctx.arena(), c.random()};
+  const Problem p = make_problem(c, make);
+  const auto strided = [&](DType dtype) {
+    return testing::allocate_strided(ctx.arena(), dtype, {p.rows, p.columns}, c.number("gap"));
+  };
+  const testing::StridedTensor y = strided(c.dtype("out")), dy = strided(c.dtype());
+  const Tensor pre_activation =
+      c.number("gelu") == 2 ? make.empty(c.dtype("out"), {p.rows, p.columns}) : Tensor{};
+  testing::fill_normal(dy.view, make.random);
+  {
+    const testing::InputsUnchanged inputs({p.x, dy.storage});
+    check_forward(ctx, c, p, y.view, pre_activation);
+    check_backward(ctx, c, p, dy.view, make);
+  }
+  EXPECT_TRUE(testing::to_doubles(p.weight).size() == p.weights.size());
+  if (c.number("gap") == 0) return;
+  const Tensor gaps = y.storage.slice(1, p.columns, p.columns + c.number("gap"));
+  for (const double value : testing::to_doubles(gaps)) EXPECT_TRUE(std::isnan(value));
+}
+
+TEST(Linear, ConformsToReference) {
+  testing::run_conformance("linear", linear_impls(), testing::random_cases(150, draw_case),
+                           run_case);
+}
+
+// Small integers: every sum is exact, so is the result.
+void run_exact_case(Context& ctx, const CaseLine& c) {
+  testing::TensorSource make{ctx.arena(), c.random()};
+  const Tensor x = make.empty(c.dtype(), {37, 51}), weight = make.empty(c.dtype(), {51, 67});
+  const Tensor y = make.empty(DType::f32, {37, 67});
+  testing::fill_integers(x, make.random, 3);
+  testing::fill_integers(weight, make.random, 3);
+  linear_forward(ctx, {.x = x, .weight = weight, .y = y});
+  EXPECT_TRUE(testing::is_equal(
+      "y", testing::to_doubles(y),
+      linear_forward_reference(testing::to_doubles(x), testing::to_doubles(weight), {}, 51)));
+}
+
+TEST(Linear, IntegersAreExact) {
+  testing::run_conformance("linear", linear_impls(), {"dtype=f32 seed=1", "dtype=bf16 seed=2"},
+                           run_exact_case);
+}
+
+TEST(Linear, ReferenceGradientsAreDerivatives) {
+  const int64_t inner = 3;
+  Random random(PhiloxKey{{1, 7}});
+  const auto normal = [&](size_t n) {
+    Doubles values(n);
+    for (double& value : values) value = random.normal();
+    return values;
+  };
+  const Doubles x = normal(2 * 3), weight = normal(3 * 4), bias = normal(4), dy = normal(2 * 4);
+  for (const bool transposed : {false, true}) {
+    const auto loss = [&](const Doubles& xs, const Doubles& ws, const Doubles& bs) {
+      const Doubles y = linear_forward_reference(xs, ws, bs, inner, transposed);
+      return std::inner_product(y.begin(), y.end(), dy.begin(), 0.0);
+    };
+    const LinearGradients gradients = linear_backward_reference(x, weight, dy, inner, transposed);
+    const auto expect_derivative = [](const char* name, const Doubles& gradient, auto f,
+                                      const Doubles& at) {
+      EXPECT_TRUE(
+          testing::is_close(name, gradient, testing::numerical_gradient(f, at), 1e-7, 1e-8));
+    };
+    expect_derivative(
+        "dx", gradients.dx, [&](auto& v) { return loss(v, weight, bias); }, x);
+    expect_derivative(
+        "dweight", gradients.dweight, [&](auto& v) { return loss(x, v, bias); }, weight);
+    expect_derivative(
+        "dbias", gradients.dbias, [&](auto& v) { return loss(x, weight, v); }, bias);
+  }
+}
+
+TEST(Linear, BadArgumentsAreNamed) {
+  Context ctx;
+  std::vector<float> memory(64);
+  const auto tensor = [&](Shape shape) { return Tensor::of(memory.data(), shape); };
+  const LinearForward good = {.x = tensor({2, 8}), .weight = tensor({8, 4}), .y = tensor({2, 4})};
+  const auto message_of = [&](const LinearForward& args) {
+    return testing::error_of([&] { linear_forward(ctx, args); });
+  };
+  LinearForward bad = good;
+  bad.weight = tensor({7, 4});
+  EXPECT_EQ(message_of(bad), "linear weight has shape [7, 4], expected [8, 4]");
+  bad = good;
+  bad.weight.strides = {8, 2};
+  EXPECT_EQ(message_of(bad),
+            "linear weight of shape [8, 4] has strides [8, 2], one of its dimensions must be "
+            "contiguous");
+  bad = good;
+  bad.pre_activation = tensor({2, 4});
+  EXPECT_EQ(message_of(bad), "linear pre_activation is given without gelu");
+}
+
+}  // namespace
+}  // namespace strobe
