@@ -73,6 +73,8 @@ Gpt2::Gpt2(Context& ctx, const Gpt2Config& config, DType dtype, bool is_trainabl
   check(dtype == DType::f32 || dtype == DType::bf16, "the model's type is ", dtype,
         ", allowed are f32 and bf16");
   for_each_parameter([&](Parameter& p) { allocate(ctx, p, dtype, is_trainable); });
+  // Memory is touched only when all of it is there: a model that is too large fails at once.
+  if (is_trainable) for_each_parameter(clear_moments);
 }
 
 void Gpt2::initialize(Context& ctx, uint64_t seed) {

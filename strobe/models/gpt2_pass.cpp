@@ -67,23 +67,14 @@ Gpt2Pass::Gpt2Pass(Context& ctx, const Gpt2Config& config, Gpt2Parameters& param
         " tokens, allowed are up to n_positions = ", config.n_positions);
 }
 
-Gpt2Pass::Normed Gpt2Pass::allocate_normed() {
-  return {.y = allocate({rows_, config_.n_embd}),
-          .mean = allocate(DType::f32, {rows_}),
-          .rstd = allocate(DType::f32, {rows_})};
-}
-
 Gpt2Pass::Activations Gpt2Pass::allocate_block() {
   Arena& arena = ctx_.arena();
   Activations a;
   a.x = allocate({rows_, config_.n_embd});
-  a.ln_1 = allocate_normed();
   a.qkv = allocate({rows_, 3 * config_.n_embd});
   a.attended = allocate({rows_, config_.n_embd});
   a.lse = arena.allocate(MemoryUse::attention, DType::f32, {batch_size_, config_.n_head, time_});
   a.x_mid = allocate({rows_, config_.n_embd});
-  a.ln_2 = allocate_normed();
-  a.gelu = allocate({rows_, config_.inner_dim()});
   if (training_ != nullptr) a.fc = allocate({rows_, config_.inner_dim()});
   return a;
 }
@@ -107,7 +98,10 @@ void Gpt2Pass::forward() {
     blocks_.push_back(training_ == nullptr && block > 0 ? blocks_[0] : allocate_block());
   }
   x_final_ = training_ == nullptr ? blocks_[0].x : allocate({rows_, config_.n_embd});
-  ln_f_ = allocate_normed();
+  normed_ = {.y = allocate({rows_, config_.n_embd}),
+             .mean = allocate(DType::f32, {rows_}),
+             .rstd = allocate(DType::f32, {rows_})};
+  gelu_ = allocate({rows_, config_.inner_dim()});
 
   const Tensor& x = blocks_[0].x;
   embedding_forward(ctx_, {.tokens = batch_.tokens,
@@ -118,7 +112,7 @@ void Gpt2Pass::forward() {
     dropout_add_forward(ctx_, {.x = x, .y = x, .dropout = dropout});
   }
   for (int64_t block = 0; block < blocks; ++block) forward_block(block);
-  forward_layernorm(x_final_, parameters_.ln_f, ln_f_);
+  forward_layernorm(x_final_, parameters_.ln_f);
 }
 
 void Gpt2Pass::forward_block(int64_t block) {
@@ -126,8 +120,8 @@ void Gpt2Pass::forward_block(int64_t block) {
   const Activations& a = blocks_[block];
   const Tensor& x_next = block + 1 < config_.n_layer ? blocks_[block + 1].x : x_final_;
 
-  forward_layernorm(a.x, w.ln_1, a.ln_1);
-  forward_linear(a.ln_1.y, w.attn_c_attn, a.qkv);
+  forward_layernorm(a.x, w.ln_1);
+  forward_linear(normed_.y, w.attn_c_attn, a.qkv);
   forward_attention(block);
   forward_linear(a.attended, w.attn_c_proj, a.x_mid);
   dropout_add_forward(ctx_, {.x = a.x_mid,
@@ -135,28 +129,27 @@ void Gpt2Pass::forward_block(int64_t block) {
                              .y = a.x_mid,
                              .dropout = block_dropout(block, Branch::attention_projection)});
 
-  forward_layernorm(a.x_mid, w.ln_2, a.ln_2);
-  linear_forward(ctx_, {.x = a.ln_2.y,
+  forward_layernorm(a.x_mid, w.ln_2);
+  linear_forward(ctx_, {.x = normed_.y,
                         .weight = w.mlp_c_fc.weight.value,
                         .bias = w.mlp_c_fc.bias.value,
-                        .y = a.gelu,
+                        .y = gelu_,
                         .gelu = true,
                         .pre_activation = a.fc});
-  forward_linear(a.gelu, w.mlp_c_proj, x_next);
+  forward_linear(gelu_, w.mlp_c_proj, x_next);
   dropout_add_forward(ctx_, {.x = x_next,
                              .residual = a.x_mid,
                              .y = x_next,
                              .dropout = block_dropout(block, Branch::feed_forward)});
 }
 
-void Gpt2Pass::forward_layernorm(const Tensor& x, const Gpt2Block::Layernorm& layer,
-                                 const Normed& out) {
+void Gpt2Pass::forward_layernorm(const Tensor& x, const Gpt2Block::Layernorm& layer) {
   layernorm_forward(ctx_, {.x = x,
                            .weight = layer.weight.value,
                            .bias = layer.bias.value,
-                           .y = out.y,
-                           .mean = out.mean,
-                           .rstd = out.rstd,
+                           .y = normed_.y,
+                           .mean = normed_.mean,
+                           .rstd = normed_.rstd,
                            .epsilon = static_cast<float>(config_.layer_norm_epsilon)});
 }
 
@@ -191,7 +184,7 @@ void Gpt2Pass::forward_attention(int64_t block) {
 // Head
 
 void Gpt2Pass::logits(const Tensor& logits) {
-  linear_forward(ctx_, {.x = ln_f_.y, .weight = head_weight(), .y = logits});
+  linear_forward(ctx_, {.x = normed_.y, .weight = head_weight(), .y = logits});
 }
 
 double Gpt2Pass::loss() {
@@ -213,7 +206,7 @@ double Gpt2Pass::loss() {
   const Tensor buffer = allocate({chunk, vocab});
   for (int64_t begin = 0; begin < rows_; begin += chunk) {
     const int64_t end = std::min(rows_, begin + chunk);
-    const Tensor y = ln_f_.y.slice(0, begin, end);
+    const Tensor y = normed_.y.slice(0, begin, end);
     const Tensor logits = buffer.slice(0, 0, end - begin);
     linear_forward(ctx_, {.x = y, .weight = head_weight(), .y = logits});
     CrossEntropy cross = {.logits = logits,
@@ -245,7 +238,7 @@ void Gpt2Pass::backward() {
   dqkv_ = memory.slice(0, 0, 3 * narrow).view({rows_, 3 * config_.n_embd});
   dattended_ = memory.slice(0, 3 * narrow, 4 * narrow).view({rows_, config_.n_embd});
 
-  backward_layernorm(x_final_, parameters_.ln_f, ln_f_);
+  backward_layernorm(x_final_, parameters_.ln_f);
   for (int64_t block = config_.n_layer - 1; block >= 0; --block) backward_block(block);
   const Tensor dembedded = backward_dropout(embedding_dropout());
   embedding_backward(ctx_, {.tokens = batch_.tokens,
@@ -260,27 +253,29 @@ void Gpt2Pass::backward_block(int64_t block) {
   const Activations& a = blocks_[block];
 
   const Tensor dmlp = backward_dropout(block_dropout(block, Branch::feed_forward));
-  backward_linear(a.gelu, w.mlp_c_proj, dmlp, dfc_);
+  gelu_forward(ctx_, {.x = a.fc, .y = gelu_});
+  backward_linear(gelu_, w.mlp_c_proj, dmlp, dfc_);
   gelu_backward(ctx_, {.x = a.fc, .dy = dfc_, .dx = dfc_});
-  backward_linear(a.ln_2.y, w.mlp_c_fc, dfc_, dnarrow_);
-  backward_layernorm(a.x_mid, w.ln_2, a.ln_2);
+  forward_layernorm(a.x_mid, w.ln_2);
+  backward_linear(normed_.y, w.mlp_c_fc, dfc_, dnarrow_);
+  backward_layernorm(a.x_mid, w.ln_2);
 
   const Tensor dattn = backward_dropout(block_dropout(block, Branch::attention_projection));
   backward_linear(a.attended, w.attn_c_proj, dattn, dattended_);
   backward_attention(block);
-  backward_linear(a.ln_1.y, w.attn_c_attn, dqkv_, dnarrow_);
-  backward_layernorm(a.x, w.ln_1, a.ln_1);
+  forward_layernorm(a.x, w.ln_1);
+  backward_linear(normed_.y, w.attn_c_attn, dqkv_, dnarrow_);
+  backward_layernorm(a.x, w.ln_1);
 }
 
-// Takes the gradient of `out.y` from dnarrow_ and adds that of `x` to the residual stream's in dx_,
-// except for the last layernorm, where the stream begins.
-void Gpt2Pass::backward_layernorm(const Tensor& x, const Gpt2Block::Layernorm& layer,
-                                  const Normed& out) {
+// Takes the gradient of the layernorm in normed_ from dnarrow_ and adds that of `x` to the residual
+// stream's in dx_, except for the last layernorm, where the stream's gradient begins.
+void Gpt2Pass::backward_layernorm(const Tensor& x, const Gpt2Block::Layernorm& layer) {
   const bool is_last = &layer == &parameters_.ln_f;
   layernorm_backward(ctx_, {.x = x,
                             .weight = layer.weight.value,
-                            .mean = out.mean,
-                            .rstd = out.rstd,
+                            .mean = normed_.mean,
+                            .rstd = normed_.rstd,
                             .dy = dnarrow_,
                             .dresidual = is_last ? Tensor{} : dx_,
                             .dx = dx_,

@@ -63,6 +63,9 @@ void allocate(Context& ctx, Parameter& parameter, DType dtype, bool is_trainable
   parameter.grad = take(MemoryUse::gradients, DType::f32);
   parameter.m = take(MemoryUse::optimizer, DType::f32);
   parameter.v = take(MemoryUse::optimizer, DType::f32);
+}
+
+void clear_moments(Parameter& parameter) {
   fill_constant(parameter.m, 0);
   fill_constant(parameter.v, 0);
 }

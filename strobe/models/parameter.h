@@ -29,7 +29,7 @@ struct Parameter {
   Tensor value;   // what ops read: f32, or the model's 16-bit type for a matrix
   Tensor master;  // f32: what AdamW updates; `value` itself where that is f32
   Tensor grad;    // f32
-  Tensor m, v;    // f32: AdamW's moments, zero at first
+  Tensor m, v;    // f32: AdamW's moments, zero before the first step
 
   bool decays() const { return shape.rank == 2; }
   // What AdamW calls `working`: absent where master and value are the same memory.
@@ -39,6 +39,9 @@ struct Parameter {
 // Takes the parameter's memory from the context's arena, its values left unspecified. One that is
 // not trainable has no gradient, no moments, and no master beside a 16-bit value.
 void allocate(Context& ctx, Parameter& parameter, DType dtype, bool is_trainable);
+
+// Sets the moments of a trainable parameter to zero.
+void clear_moments(Parameter& parameter);
 
 // Sets value and master to `values`, f32 of the parameter's shape.
 void assign(Context& ctx, Parameter& parameter, const Tensor& values);
