@@ -60,8 +60,10 @@ int run(Arguments arguments) {
   const auto* command = std::ranges::find(kCommands, name, &Command::name);
   if (command == std::end(kCommands)) {
     std::string names;
-    for (const Command& known : kCommands) names += fmt::format(" {}", known.name);
-    throw UsageError(fmt::format("unknown command '{}', allowed are{}", name, names));
+    for (const Command& known : kCommands) {
+      names += fmt::format("{}{}", names.empty() ? "" : ", ", known.name);
+    }
+    throw UsageError(fmt::format("unknown command '{}', allowed are {}", name, names));
   }
   arguments.erase(arguments.begin());
   return command->run(arguments);

@@ -10,12 +10,11 @@ std::string allowed_text(const char* what, const OptionInfo& info) {
   std::string text = what;
   const bool has_min = std::isfinite(info.min), has_max = std::isfinite(info.max);
   if (has_min && has_max) {
-    text +=
-        fmt::format(" from {:g} {} {:g}", info.min, info.below_max ? "to below" : "to", info.max);
+    text += fmt::format(" from {} {} {}", info.min, info.below_max ? "to below" : "to", info.max);
   } else if (has_min) {
-    text += fmt::format(" of at least {:g}", info.min);
+    text += fmt::format(" of at least {}", info.min);
   } else if (has_max) {
-    text += fmt::format(" of at most {:g}", info.max);
+    text += fmt::format(" of at most {}", info.max);
   }
   return text;
 }
@@ -93,6 +92,9 @@ bool OptionParser::parse(const Arguments& arguments) {
     const std::vector<std::string> unknown = app_.remaining();
     throw UsageError(fmt::format("unknown option '{}'; `{} --help` lists all",
                                  unknown.empty() ? "" : unknown.front(), app_.get_name()));
+  } catch (const CLI::ArgumentMismatch& error) {
+    const std::string message = error.what();  // "--batch: …"
+    throw UsageError(fmt::format("{} needs a value", message.substr(0, message.find(':'))));
   } catch (const CLI::ParseError& error) {
     throw UsageError(error.what());
   }

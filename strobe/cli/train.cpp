@@ -1,4 +1,5 @@
 #include <filesystem>
+#include <optional>
 
 #include "strobe/cli/commands.h"
 #include "strobe/cli/presets.h"
@@ -41,7 +42,9 @@ int train_command(const Arguments& arguments) {
   if (!parser.parse(arguments)) return 0;
 
   create_folder(options.out);
-  JsonlWriter results((std::filesystem::path(options.out) / "metrics.jsonl").string());
+  const std::string path = (std::filesystem::path(options.out) / "metrics.jsonl").string();
+  std::optional<JsonlWriter> results;  // opened by the first row: options that do not fit together,
+                                       // or a missing text, must not empty an earlier run's file
   const InterruptGuard interrupt;
   TrainingResult result;
   {
@@ -50,7 +53,8 @@ int train_command(const Arguments& arguments) {
         options,
         {.row =
              [&](const Json& row) {
-               results.write(row);
+               if (!results) results.emplace(path);
+               results->write(row);
                if (row.at("kind") == "validation") {
                  progress.note(fmt::format("validation loss {:.4f} after step {}",
                                            row.at("loss").get<double>(),
@@ -62,8 +66,8 @@ int train_command(const Arguments& arguments) {
          .should_stop = [&] { return interrupt.requested(); }});
   }
   check(result.ending != Ending::diverged, result.reason, "; what was measured until then is in ",
-        results.path());
-  print_summary(result.summary, results.path());
+        path);
+  print_summary(result.summary, path);
   if (result.ending == Ending::finished) return 0;
   fmt::print(stderr, "strobe: {}\n", result.reason);
   return 128 + interrupt.signal();

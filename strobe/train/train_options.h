@@ -18,16 +18,16 @@ struct TrainOptions {
   std::string preset = "quick";
 
   int64_t n_layer = 4;
-  int64_t n_head = 4;
+  int64_t n_head = 8;
   int64_t n_embd = 256;
-  int64_t n_positions = 1024;
+  int64_t n_positions = 2048;
   int64_t vocab_size = 257;
   double dropout = 0.1;
 
   std::string data = "/usr/share/common-licenses/GPL-3";
   Batching batching = Batching::packed;
-  int64_t batch = 2;
-  int64_t seq = 1024;
+  int64_t batch = 1;
+  int64_t seq = 2048;
   int64_t accumulation = 1;
   double validation_fraction = 0.1;
   int64_t validation_every = 0;

@@ -53,6 +53,9 @@ Schedule schedule_of(const TrainOptions& options) {
           .steps = options.steps};
 }
 
+// The sign of a NaN means nothing and would be printed.
+double without_nan_sign(double x) { return std::isnan(x) ? std::abs(x) : x; }
+
 }  // namespace
 
 bool StepMetrics::is_finite() const { return std::isfinite(loss) && std::isfinite(grad_norm); }
@@ -116,8 +119,8 @@ StepMetrics Trainer::step() {
   StepMetrics metrics = {.step = step_,
                          .learning_rate = schedule_of(options_).at(step_),
                          .tokens = options_.accumulation * options_.batch * options_.seq};
-  metrics.loss = micro_batches();
-  metrics.grad_norm = grad_norm(ctx_, gradients_);
+  metrics.loss = without_nan_sign(micro_batches());
+  metrics.grad_norm = without_nan_sign(grad_norm(ctx_, gradients_));
   if (metrics.is_finite()) {
     update(metrics.learning_rate, clip_factor(metrics.grad_norm, options_.clip));
   }
