@@ -42,6 +42,33 @@ Dropout Gpt2Double::dropout(double p, uint32_t number) const {
   return Dropout::with(p, random_key(training_->seed, training_->step, kSiteDropout + number));
 }
 
+Values Gpt2Double::attention(const Values& qkv, const Dropout& dropout) const {
+  const int64_t width = config_.n_embd;
+  Values attended;
+  for (int64_t b = 0; b < batch_.batch; ++b) {
+    AttentionReferenceCase c = {.seq_q = batch_.time,
+                                .seq_k = batch_.time,
+                                .heads_q = config_.n_head,
+                                .heads_kv = config_.n_head,
+                                .head_dim = config_.head_dim(),
+                                .scale = 1 / std::sqrt(static_cast<double>(config_.head_dim())),
+                                .is_causal = true,
+                                .sequence = b,
+                                .dropout_threshold = dropout.threshold,
+                                .dropout_key = {dropout.key.word[0], dropout.key.word[1]}};
+    if (!batch_.lengths.empty()) c.key_end = batch_.lengths[b];
+    for (int64_t t = 0; t < batch_.time; ++t) {
+      const double* row = qkv.data() + (b * batch_.time + t) * 3 * width;
+      c.q.insert(c.q.end(), row, row + width);
+      c.k.insert(c.k.end(), row + width, row + 2 * width);
+      c.v.insert(c.v.end(), row + 2 * width, row + 3 * width);
+    }
+    const Values out = attention_reference(c).out;
+    attended.insert(attended.end(), out.begin(), out.end());
+  }
+  return attended;
+}
+
 Values Gpt2Double::block(const Values& x, const NamedValues& parameters, uint32_t index) const {
   const Layers w = {parameters, config_, fmt::format("transformer.h.{}.", index)};
   const int64_t width = config_.n_embd;
