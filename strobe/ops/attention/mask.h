@@ -35,7 +35,7 @@ struct Span {
   int64_t begin = 0;
   int64_t end = 0;
   STROBE_HD constexpr bool empty() const { return begin >= end; }
-  STROBE_HD constexpr bool operator==(const Span& other) const = default;
+  constexpr bool operator==(const Span& other) const = default;
 };
 
 // Tile indices for a loop over keys: the tiles [first, last) hold all visible keys, and of those
