@@ -83,14 +83,14 @@ struct Options {
 };
 
 void print_head() {
-  fmt::print("{:<22} {:<8} {:<4} {:>2} {:>3} {:>5} {:>3} {:<6} {:>4} {:>9} {:>17} {:>8} {:>7} {:>8} {:>8} {:>9}\n",
+  fmt::print("{:<25} {:<8} {:<4} {:>2} {:>3} {:>5} {:>3} {:<6} {:>4} {:>9} {:>17} {:>8} {:>7} {:>8} {:>8} {:>9}\n",
              "implementation", "pass", "type", "B", "H", "T", "D", "mask", "drop", "ms", "p10–p90",
              "GFLOP/s", "matmul", "error", "kept", "workspace");
 }
 
 void print_row(const Json& row) {
   const auto number = [&](const char* key) { return row.at(key).get<double>(); };
-  fmt::print("{:<22} {:<8} {:<4} {:>2} {:>3} {:>5} {:>3} {:<6} {:>4g} {:>9.3f} {:>17} {:>8.1f} {:>6.1f}% {:>8.1e} {:>8} {:>9}\n",
+  fmt::print("{:<25} {:<8} {:<4} {:>2} {:>3} {:>5} {:>3} {:<6} {:>4g} {:>9.3f} {:>17} {:>8.1f} {:>6.1f}% {:>8.1e} {:>8} {:>9}\n",
              row.at("impl").get<std::string>(), row.at("pass").get<std::string>(),
              row.at("dtype").get<std::string>(), number("batch"), number("heads_q"), number("seq_q"),
              number("head_dim"), row.at("mask").get<std::string>(), number("dropout"),

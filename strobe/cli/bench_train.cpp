@@ -128,14 +128,14 @@ Json time_training(const TrainOptions& options, const TimingPlan& plan) {
 }
 
 void print_head() {
-  fmt::print("{:<22} {:<4} {:>3} {:>5} {:>9} {:>17} {:>8} {:>8} {:>7} {:>9} {:>8}\n", "attention",
+  fmt::print("{:<25} {:<4} {:>3} {:>5} {:>9} {:>17} {:>8} {:>8} {:>7} {:>9} {:>8}\n", "attention",
              "type", "B", "T", "ms", "p10–p90", "tokens/s", "GFLOP/s", "matmul", "attention",
              "memory");
 }
 
 void print_row(const Json& row) {
   const auto number = [&](const char* key) { return row.at(key).get<double>(); };
-  fmt::print("{:<22} {:<4} {:>3} {:>5} {:>9.1f} {:>17} {:>8} {:>8.1f} {:>6.1f}% {:>9} {:>8}\n",
+  fmt::print("{:<25} {:<4} {:>3} {:>5} {:>9.1f} {:>17} {:>8} {:>8.1f} {:>6.1f}% {:>9} {:>8}\n",
              row.at("impl").get<std::string>(), row.at("dtype").get<std::string>(), number("batch"),
              number("seq_q"), number("ms_median"),
              fmt::format("{:.1f}–{:.1f}", number("ms_p10"), number("ms_p90")),

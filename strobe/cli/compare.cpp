@@ -53,7 +53,7 @@ constexpr const char* kRunOne = "--run-one";
 bool parse_options(CompareOptions& options, const Arguments& arguments) {
   options.train = preset_of(arguments, "quick");
   // Shorter than a training: a comparison does it once for each attention, and validates nothing.
-  if (options.train.preset == "quick") options.train.steps = 30;
+  if (options.train.preset == "quick") options.train.steps = 40;
   options.train.validation_batches = 0;
   OptionParser parser(
       "compare",
