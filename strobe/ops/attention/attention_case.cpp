@@ -1,7 +1,11 @@
 #include "strobe/ops/attention/attention_case.h"
 
+#include <algorithm>
 #include <cmath>
-#include <cstring>
+#include <map>
+#include <memory>
+
+#include "tests/testkit/compare.h"
 
 namespace strobe::testing {
 namespace {
@@ -20,18 +24,13 @@ std::vector<double> normal_values(Random& random, int64_t count, DType dtype) {
   return values;
 }
 
-// The rows [begin, end) of time in `values`, [batch, rows, width].
-template <class F>
-void for_rows(std::vector<double>& values, int64_t first, int64_t count, int64_t width, F&& f) {
-  for (int64_t t = 0; t < count; ++t) f(t, &values[(first + t) * width]);
-}
-
 // NaN in every row of sequence `b` outside [begin, end).
 void spoil_padding(std::vector<double>& values, int64_t b, int64_t rows, int64_t width, double begin,
                    double end) {
-  for_rows(values, b * rows, rows, width, [&](int64_t t, double* row) {
-    if (t < begin || t >= end) std::fill(row, row + width, NAN);
-  });
+  for (int64_t t = 0; t < rows; ++t) {
+    if (t >= begin && t < end) continue;
+    std::fill_n(values.begin() + (b * rows + t) * width, width, NAN);
+  }
 }
 
 std::vector<double> part(const std::vector<double>& values, int64_t first, int64_t count,
@@ -63,43 +62,53 @@ AttentionCase::AttentionCase(const std::string& text) : line(text) {
   seed = static_cast<uint32_t>(values.number("seed"));
 }
 
-AttentionData::AttentionData(const AttentionCase& c) {
+AttentionData::AttentionData(const AttentionCase& c) : case_(c) {
   Random random(PhiloxKey{{c.seed, 0xA77E}});
-  const int64_t sequences = c.batch;
+  draw_lengths(random);
+  scale = static_cast<float>(1 / std::sqrt(static_cast<double>(c.head_dim)));
+  dropout = Dropout::with(c.dropout, {{c.seed, 0xD409}});
+  const int64_t size_q = batch * rows_q * c.heads_q * c.head_dim;
+  const int64_t size_k = batch * rows_k * c.heads_kv * c.head_dim;
+  q = normal_values(random, size_q, c.dtype);
+  dout = normal_values(random, size_q, c.dtype);
+  k = normal_values(random, size_k, c.dtype);
+  v = normal_values(random, size_k, c.dtype);
+  if (c.bias != 0) draw_bias(random);
+  if (c.padding != 0) draw_padding(random);
+}
+
+void AttentionData::draw_lengths(Random& random) {
+  const AttentionCase& c = case_;
+  const auto length = [&](int64_t most) {
+    if (!c.is_packed) return most;
+    return random.below(8) == 0 ? 0 : static_cast<int64_t>(random.below(most + 1));
+  };
   cu_q = cu_k = {0};
-  for (int64_t s = 0; s < sequences; ++s) {
-    const auto length = [&](int64_t most) {
-      if (!c.is_packed) return most;
-      return random.below(8) == 0 ? 0 : static_cast<int64_t>(random.below(most + 1));
-    };
+  for (int64_t s = 0; s < c.batch; ++s) {
     cu_q.push_back(cu_q.back() + static_cast<double>(length(c.seq_q)));
     cu_k.push_back(cu_k.back() + static_cast<double>(length(c.seq_k)));
   }
+  if (c.layout == 2) cu_k = cu_q;  // one buffer: as many keys as queries
   batch = c.is_packed ? 1 : c.batch;
   rows_q = c.is_packed ? static_cast<int64_t>(cu_q.back()) : c.seq_q;
   rows_k = c.is_packed ? static_cast<int64_t>(cu_k.back()) : c.seq_k;
-  if (c.layout == 2) {  // one buffer: as many keys as queries
-    cu_k = cu_q;
-    rows_k = rows_q;
-  }
-  scale = static_cast<float>(1 / std::sqrt(static_cast<double>(c.head_dim)));
-  dropout = Dropout::with(c.dropout, {{c.seed, 0xD409}});
+}
 
+void AttentionData::draw_bias(Random& random) {
+  const AttentionCase& c = case_;
+  const int64_t broadcast = c.bias - 1;
+  bias_shape = {broadcast & 1 ? 1 : c.batch, broadcast & 2 ? 1 : c.heads_q,
+                broadcast & 4 ? 1 : c.seq_q, c.seq_k};
+  bias = normal_values(random, bias_shape.numel(), DType::f32);
+  for (double& x : bias) x = random.below(6) == 0 ? -INFINITY : x;
+  if (bias_shape[2] > 1) std::fill_n(bias.begin(), c.seq_k, -INFINITY);  // a row that sees nothing
+}
+
+void AttentionData::draw_padding(Random& random) {
+  const AttentionCase& c = case_;
   const int64_t width_q = c.heads_q * c.head_dim, width_k = c.heads_kv * c.head_dim;
-  q = normal_values(random, batch * rows_q * width_q, c.dtype);
-  dout = normal_values(random, batch * rows_q * width_q, c.dtype);
-  k = normal_values(random, batch * rows_k * width_k, c.dtype);
-  v = normal_values(random, batch * rows_k * width_k, c.dtype);
-  if (c.bias != 0) {
-    const int64_t broadcast = c.bias - 1;
-    bias_shape = {broadcast & 1 ? 1 : c.batch, broadcast & 2 ? 1 : c.heads_q,
-                  broadcast & 4 ? 1 : c.seq_q, c.seq_k};
-    bias = normal_values(random, bias_shape.numel(), DType::f32);
-    for (double& x : bias) x = random.below(6) == 0 ? -INFINITY : x;
-    if (bias_shape[2] > 1) std::fill_n(bias.begin(), c.seq_k, -INFINITY);  // a row that sees nothing
-  }
-  for (int64_t b = 0; c.padding != 0 && b < c.batch; ++b) {
-    const auto position = [&](int64_t length) { return static_cast<double>(random.below(length + 1)); };
+  const auto position = [&](int64_t length) { return static_cast<double>(random.below(length + 1)); };
+  for (int64_t b = 0; b < c.batch; ++b) {
     key_begin.push_back(c.padding >= 2 ? position(c.seq_k) : 0);
     key_end.push_back(c.padding == 2 ? static_cast<double>(c.seq_k) : position(c.seq_k));
     query_begin.push_back(c.padding == 3 ? position(c.seq_q) : 0);
@@ -109,70 +118,75 @@ AttentionData::AttentionData(const AttentionCase& c) {
     spoil_padding(q, b, rows_q, width_q, query_begin.back(), query_end.back());
     spoil_padding(dout, b, rows_q, width_q, query_begin.back(), query_end.back());
   }
+}
 
-  std::vector<std::pair<AttentionReferenceResult, AttentionReferenceResult>> results;
-  for (int64_t s = 0; s < sequences; ++s) {
-    const auto first_q = static_cast<int64_t>(cu_q[s]), first_k = static_cast<int64_t>(cu_k[s]);
-    AttentionReferenceCase one;
-    one.seq_q = static_cast<int64_t>(cu_q[s + 1]) - first_q;
-    one.seq_k = static_cast<int64_t>(cu_k[s + 1]) - first_k;
-    one.heads_q = c.heads_q;
-    one.heads_kv = c.heads_kv;
-    one.head_dim = c.head_dim;
-    one.scale = scale;
-    one.is_causal = c.mask.kind == MaskKind::causal;
-    one.is_window = c.mask.kind == MaskKind::window;
-    one.left = c.mask.left;
-    one.right = c.mask.right;
-    if (c.padding != 0) {
-      one.query_begin = static_cast<int64_t>(query_begin[s]);
-      one.query_end = static_cast<int64_t>(query_end[s]);
-      one.key_begin = static_cast<int64_t>(key_begin[s]);
-      one.key_end = static_cast<int64_t>(key_end[s]);
-    }
-    one.sequence = s;
-    one.dropout_threshold = dropout.threshold;
-    one.dropout_key[0] = dropout.key.word[0];
-    one.dropout_key[1] = dropout.key.word[1];
-    one.q = part(q, first_q, one.seq_q, width_q);
-    one.dout = part(dout, first_q, one.seq_q, width_q);
-    one.k = part(k, first_k, one.seq_k, width_k);
-    one.v = part(v, first_k, one.seq_k, width_k);
-    for (int64_t h = 0; c.bias != 0 && h < c.heads_q; ++h) {
-      for (int64_t i = 0; i < c.seq_q; ++i) {
-        const int64_t b_index = bias_shape[0] == 1 ? 0 : s, h_index = bias_shape[1] == 1 ? 0 : h;
-        const int64_t i_index = bias_shape[2] == 1 ? 0 : i;
-        const int64_t row = (b_index * bias_shape[1] + h_index) * bias_shape[2] + i_index;
-        append(one.bias, part(bias, row, 1, c.seq_k));
-      }
-    }
-    results.emplace_back(attention_reference(one), attention_plain(one, c.dtype));
+AttentionReferenceCase AttentionData::sequence(int64_t s) const {
+  const AttentionCase& c = case_;
+  const auto first_q = static_cast<int64_t>(cu_q[s]), first_k = static_cast<int64_t>(cu_k[s]);
+  AttentionReferenceCase one = {.seq_q = static_cast<int64_t>(cu_q[s + 1]) - first_q,
+                                .seq_k = static_cast<int64_t>(cu_k[s + 1]) - first_k,
+                                .heads_q = c.heads_q,
+                                .heads_kv = c.heads_kv,
+                                .head_dim = c.head_dim,
+                                .scale = scale,
+                                .is_causal = c.mask.kind == MaskKind::causal,
+                                .is_window = c.mask.kind == MaskKind::window,
+                                .left = c.mask.left,
+                                .right = c.mask.right,
+                                .sequence = s,
+                                .dropout_threshold = dropout.threshold,
+                                .dropout_key = {dropout.key.word[0], dropout.key.word[1]}};
+  if (c.padding != 0) {
+    one.query_begin = static_cast<int64_t>(query_begin[s]);
+    one.query_end = static_cast<int64_t>(query_end[s]);
+    one.key_begin = static_cast<int64_t>(key_begin[s]);
+    one.key_end = static_cast<int64_t>(key_end[s]);
   }
-  const auto join = [&](auto member) {
-    AttentionReferenceResult all;
-    for (const auto& both : results) {
-      const AttentionReferenceResult& one = both.*member;
-      append(all.out, one.out);
-      append(all.dq, one.dq);
-      append(all.dk, one.dk);
-      append(all.dv, one.dv);
-      all.score_terms = std::max(all.score_terms, one.score_terms);
-      all.gradient_terms = std::max(all.gradient_terms, one.gradient_terms);
-      if (!c.is_packed) append(all.lse, one.lse);
+  const int64_t width_q = c.heads_q * c.head_dim, width_k = c.heads_kv * c.head_dim;
+  one.q = part(q, first_q, one.seq_q, width_q);
+  one.dout = part(dout, first_q, one.seq_q, width_q);
+  one.k = part(k, first_k, one.seq_k, width_k);
+  one.v = part(v, first_k, one.seq_k, width_k);
+  for (int64_t h = 0; c.bias != 0 && h < c.heads_q; ++h) {
+    for (int64_t i = 0; i < c.seq_q; ++i) {
+      const int64_t b_index = bias_shape[0] == 1 ? 0 : s, h_index = bias_shape[1] == 1 ? 0 : h;
+      const int64_t i_index = bias_shape[2] == 1 ? 0 : i;
+      append(one.bias, part(bias, (b_index * bias_shape[1] + h_index) * bias_shape[2] + i_index, 1,
+                            c.seq_k));
     }
-    for (int64_t h = 0; c.is_packed && h < c.heads_q; ++h) {  // [1, Hq, ΣTq]
-      for (const auto& both : results) {
-        const std::vector<double>& lse = (both.*member).lse;
-        const auto rows = static_cast<int64_t>(lse.size()) / c.heads_q;
-        append(all.lse, part(lse, h, 1, rows));
-      }
+  }
+  return one;
+}
+
+AttentionReferenceResult AttentionData::join(
+    const std::vector<AttentionReferenceResult>& sequences) const {
+  AttentionReferenceResult all;
+  for (const AttentionReferenceResult& one : sequences) {
+    append(all.out, one.out);
+    append(all.dq, one.dq);
+    append(all.dk, one.dk);
+    append(all.dv, one.dv);
+    all.score_terms = std::max(all.score_terms, one.score_terms);
+    all.gradient_terms = std::max(all.gradient_terms, one.gradient_terms);
+    if (!case_.is_packed) append(all.lse, one.lse);
+  }
+  for (int64_t h = 0; case_.is_packed && h < case_.heads_q; ++h) {  // [1, Hq, ΣTq]
+    for (const AttentionReferenceResult& one : sequences) {
+      append(all.lse, part(one.lse, h, 1, static_cast<int64_t>(one.lse.size()) / case_.heads_q));
     }
-    return all;
-  };
-  using Both = std::pair<AttentionReferenceResult, AttentionReferenceResult>;
-  exact = join(&Both::first);
-  plain = join(&Both::second);
-  if (!c.is_packed) cu_q = cu_k = {};
+  }
+  return all;
+}
+
+const AttentionExpected& AttentionData::expected() const {
+  if (cache_.value) return *cache_.value;
+  std::vector<AttentionReferenceResult> exact, plain;
+  for (int64_t s = 0; s < case_.batch; ++s) {
+    const AttentionReferenceCase one = sequence(s);
+    exact.push_back(attention_reference(one));
+    plain.push_back(attention_plain(one, case_.dtype));
+  }
+  return cache_.value.emplace(AttentionExpected{join(exact), join(plain)});
 }
 
 Tensor AttentionTensors::strided(Context& ctx, const Shape& shape,
@@ -224,8 +238,10 @@ AttentionTensors::AttentionTensors(Context& ctx, const AttentionCase& c, const A
                integers(data.query_end)};
   if (c.bias != 0) f.bias = filled(DType::f32, data.bias_shape, data.bias);
   f.dropout = data.dropout;
-  f.cu_seqlens_q = integers(data.cu_q);
-  f.cu_seqlens_k = integers(data.cu_k);
+  if (c.is_packed) {
+    f.cu_seqlens_q = integers(data.cu_q);
+    f.cu_seqlens_k = integers(data.cu_k);
+  }
 
   AttentionBackward& b = backward;
   b = {.q = f.q, .k = f.k, .v = f.v, .out = f.out, .lse = f.lse, .scale = f.scale, .mask = f.mask,
@@ -274,6 +290,66 @@ AttentionOutputs AttentionTensors::run(Context& ctx) {
   }
   expect_gaps_untouched();
   return outputs;
+}
+
+void for_all_implementations(const std::vector<std::string>& lines, const AttentionBody& body) {
+  const std::vector<std::string> cases =
+      options().only_case.empty() ? lines : std::vector<std::string>{options().only_case};
+  struct Runs {
+    std::unique_ptr<Context> ctx;
+    int64_t count = 0;
+    std::string reason;  // why one was skipped
+  };
+  std::map<std::string_view, Runs> runs;
+  for (const AttentionImpl& impl : attention_impls()) {
+    if (!options().only_impl.empty() && options().only_impl != impl.name) continue;
+    runs[impl.name].ctx = std::make_unique<Context>(Device(), ArenaOptions{.poison = true});
+    runs[impl.name].ctx->prefer("attention", {.implementation = std::string(impl.name)});
+  }
+  for (const std::string& line : cases) {
+    const AttentionCase c(line);
+    const AttentionData data(c);
+    for (const AttentionImpl& impl : attention_impls()) {
+      if (!runs.contains(impl.name)) continue;
+      Runs& of_impl = runs[impl.name];
+      Context& ctx = *of_impl.ctx;
+      const std::string reason = impl.why_not({.dtype = c.dtype}, ctx.device());
+      if (!reason.empty()) {
+        of_impl.reason = reason;
+        continue;
+      }
+      SCOPED_TRACE(fmt::format("strobe_attention_test --case \"{}\" --impl {}", line, impl.name));
+      const Arena::Scope scope(ctx.arena());
+      body(impl, ctx, c, data);
+      ctx.arena().check_guards();
+      ++of_impl.count;
+      if (::testing::Test::HasFailure()) return;
+    }
+  }
+  for (const auto& [name, of_impl] : runs) {
+    if (of_impl.count == 0) fmt::print("skipped {}: {}\n", name, of_impl.reason);
+    EXPECT_TRUE(of_impl.count > 0 || !of_impl.reason.empty()) << name << " ran no case";
+  }
+}
+
+void expect_as_good_as_plain(const AttentionOutputs& actual, const AttentionCase& c,
+                             const AttentionData& data) {
+  using Result = AttentionReferenceResult;
+  const auto& [exact, plain] = data.expected();
+  // Scores are f32 sums: their rounding errors change P = exp(S − L), relatively, by as much.
+  const double growth = 1 + exact.score_terms * epsilon_of(DType::f32) / epsilon_of(c.dtype) / 4;
+  const auto expect = [&, &exact = exact, &plain = plain](const char* name, const auto member, const std::vector<double>& values,
+                          double terms) {
+    for (double x : exact.*member) terms = std::max(terms, std::abs(x));
+    EXPECT_TRUE(as_good_as_plain(name, values, plain.*member, exact.*member, c.head_dim, c.dtype,
+                                 growth * terms));
+  };
+  EXPECT_TRUE(as_good_as_plain("lse", actual.lse, plain.lse, exact.lse, 1, DType::f32,
+                               exact.score_terms));
+  expect("out", &Result::out, actual.out, 0);
+  expect("dq", &Result::dq, actual.dq, exact.gradient_terms);
+  expect("dk", &Result::dk, actual.dk, exact.gradient_terms);
+  expect("dv", &Result::dv, actual.dv, 0);
 }
 
 }  // namespace strobe::testing

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -33,8 +35,13 @@ struct AttentionCase {
   explicit AttentionCase(const std::string& text);
 };
 
-// The values of a case, rounded to its type, row-major in the shapes of attention.h, and what
-// exact and plain computation make of them.
+// What exact and plain computation make of a case, in the order of the tensors' elements.
+struct AttentionExpected {
+  AttentionReferenceResult exact, plain;
+};
+
+// The values of a case, rounded to its type, row-major in the shapes of attention.h. A test may
+// change a copy's values; expected() is of what they are when it is first called.
 struct AttentionData {
   int64_t rows_q, rows_k;  // of the time dimension: Tq and Tk, or the sums when packed
   int64_t batch;           // of the tensors: 1 when packed
@@ -42,10 +49,27 @@ struct AttentionData {
   Dropout dropout;
   std::vector<double> q, k, v, dout, bias;
   Shape bias_shape;
-  std::vector<double> key_begin, key_end, query_begin, query_end, cu_q, cu_k;
-  AttentionReferenceResult exact, plain;
+  std::vector<double> key_begin, key_end, query_begin, query_end;  // of every sequence
+  std::vector<double> cu_q, cu_k;  // where the sequences begin in rows of q and of k, and the end
 
   explicit AttentionData(const AttentionCase& c);
+  const AttentionExpected& expected() const;
+
+ private:
+  void draw_lengths(Random& random);
+  void draw_bias(Random& random);
+  void draw_padding(Random& random);
+  AttentionReferenceCase sequence(int64_t s) const;
+  AttentionReferenceResult join(const std::vector<AttentionReferenceResult>& sequences) const;
+
+  struct Cache {  // not copied: the copy's values may be changed
+    std::optional<AttentionExpected> value;
+    Cache() = default;
+    Cache(const Cache&) {}
+    Cache& operator=(const Cache&) { return value.reset(), *this; }
+  };
+  AttentionCase case_;
+  mutable Cache cache_;
 };
 
 struct AttentionOutputs {
@@ -72,5 +96,16 @@ class AttentionTensors {
   const AttentionData& data_;
   std::vector<Tensor> inputs_, outputs_;  // whole storages
 };
+
+// Calls body(impl, ctx, case, data) for all implementations that can run each of the cases; `ctx`
+// asks for that implementation, and its arena is poisoned. Fails if an implementation that can run
+// here had no case, and prints those that cannot with their reason.
+using AttentionBody = std::function<void(const AttentionImpl& impl, Context& ctx,
+                                         const AttentionCase& c, const AttentionData& data)>;
+void for_all_implementations(const std::vector<std::string>& lines, const AttentionBody& body);
+
+// The tolerance rule of docs/numerics.md for every output.
+void expect_as_good_as_plain(const AttentionOutputs& actual, const AttentionCase& c,
+                             const AttentionData& data);
 
 }  // namespace strobe::testing
