@@ -20,6 +20,7 @@ class TrainerTest : public ::testing::Test {
  protected:
   TrainerTest() : path_(::testing::TempDir() + "strobe_trainer_" + std::to_string(getpid())) {
     set_thread_count(2);
+    setenv("STROBE_POISON", "1", 1);  // every tensor begins as NaN
     std::ofstream(path_) << lines();
   }
   ~TrainerTest() override { std::filesystem::remove(path_); }
