@@ -4,7 +4,8 @@
 Needs torch and transformers; run it only to add or change a case:  tools/make_golden.py
 
 Each case is a tiny GPT2LMHeadModel with random parameters, evaluated in float64 on float32 values:
-    <case>.json   config.json of transformers, tokens, labels, lengths, loss, and the tensors' index
+    <case>.json   config.json of transformers, tokens, labels, begin and end of each sequence, loss,
+                  and the tensors' index
     <case>.bin    the tensors, little-endian float32 one after another: every parameter as
                   "<name>", its gradient as "grad <name>", and "logits" [B, T, V]
 """
@@ -23,20 +24,21 @@ def config(**fields):
     return GPT2Config(resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, **fields)
 
 
-# Lengths shorter than `time`: padded on the right with the end-of-text token, masked, not trained on.
+# Positions of a row outside its span [begin, end) are padding: end-of-text tokens, masked, and not
+# trained on; nor is a first token after padding, which the padding would have to predict.
 CASES = {
     "gpt2_two_heads": dict(
         config=config(vocab_size=61, n_positions=16, n_embd=16, n_layer=2, n_head=2,
                       bos_token_id=60, eos_token_id=60),
-        time=13, lengths=[13, 13, 13]),
+        time=13, spans=[(0, 13), (0, 13), (0, 13)]),
     "gpt2_padded": dict(
         config=config(vocab_size=50, n_positions=12, n_embd=24, n_layer=1, n_head=3,
                       bos_token_id=49, eos_token_id=49),
-        time=12, lengths=[12, 7]),
+        time=12, spans=[(0, 12), (0, 7), (4, 12)]),
     "gpt2_one_wide_head": dict(
         config=config(vocab_size=33, n_positions=20, n_embd=16, n_layer=2, n_head=1, n_inner=40,
                       layer_norm_epsilon=1e-3, bos_token_id=32, eos_token_id=32),
-        time=17, lengths=[17]),
+        time=17, spans=[(0, 17)]),
 }
 
 
@@ -53,12 +55,13 @@ def make(name, case, seed):
     model = GPT2LMHeadModel._from_config(case["config"], attn_implementation="eager").double().eval()
     randomize(model, generator)
 
-    time, lengths = case["time"], case["lengths"]
-    tokens = torch.randint(0, case["config"].vocab_size - 1, (len(lengths), time),
+    time, (begin, end) = case["time"], torch.tensor(case["spans"]).T
+    tokens = torch.randint(0, case["config"].vocab_size - 1, (len(begin), time),
                            generator=generator)
-    mask = torch.arange(time)[None, :] < torch.tensor(lengths)[:, None]
+    position = torch.arange(time)[None, :]
+    mask = (begin[:, None] <= position) & (position < end[:, None])
     tokens[~mask] = case["config"].eos_token_id
-    labels = torch.where(mask, tokens, IGNORED)
+    labels = torch.where(mask & (position > begin[:, None]), tokens, IGNORED)
     labels[0, time // 2] = IGNORED
 
     out = model(input_ids=tokens, attention_mask=mask.long(), labels=labels)
@@ -85,7 +88,8 @@ def make(name, case, seed):
         "config": json.loads(case["config"].to_json_string(use_diff=False)),
         "tokens": tokens.tolist(),
         "labels": labels.tolist(),
-        "lengths": lengths,
+        "begin": begin.tolist(),
+        "end": end.tolist(),
         "loss": loss.item(),
         "tensors": index,
     }

@@ -56,7 +56,8 @@ Values Gpt2Double::attention(const Values& qkv, const Dropout& dropout) const {
                                 .sequence = b,
                                 .dropout_threshold = dropout.threshold,
                                 .dropout_key = {dropout.key.word[0], dropout.key.word[1]}};
-    if (!batch_.lengths.empty()) c.key_end = batch_.lengths[b];
+    if (!batch_.begin.empty()) c.key_begin = batch_.begin[b];
+    if (!batch_.end.empty()) c.key_end = batch_.end[b];
     for (int64_t t = 0; t < batch_.time; ++t) {
       const double* row = qkv.data() + (b * batch_.time + t) * 3 * width;
       c.q.insert(c.q.end(), row, row + width);

@@ -47,7 +47,8 @@ struct Golden {
     };
     for (const auto& row : index["tokens"]) append(result.tokens, row);
     for (const auto& row : index["labels"]) append(result.labels, row);
-    append(result.lengths, index["lengths"]);
+    append(result.begin, index["begin"]);
+    append(result.end, index["end"]);
     return result;
   }
 
@@ -68,8 +69,8 @@ std::vector<double> without_padding(const std::vector<double>& logits, const Tes
                                     int64_t vocab) {
   std::vector<double> kept;
   for (int64_t b = 0; b < batch.batch; ++b) {
-    const auto begin = logits.begin() + b * batch.time * vocab;
-    kept.insert(kept.end(), begin, begin + batch.lengths[b] * vocab);
+    const auto first = logits.begin() + b * batch.time * vocab;
+    kept.insert(kept.end(), first + batch.begin[b] * vocab, first + batch.end[b] * vocab);
   }
   return kept;
 }

@@ -76,7 +76,9 @@ TEST_P(Gpt2Gradient, IsThatOfTheDoubleModel) {
                              .embd_pdrop = 0.1,
                              .attn_pdrop = 0.25};
   TestBatch batch = random_batch(config, 2, 18, 3);
-  batch.lengths = {18, 11};
+  batch.begin = {3, 0};
+  batch.end = {18, 11};
+  std::fill(batch.labels.begin(), batch.labels.begin() + 4, kIgnoredLabel);
   std::fill(batch.labels.begin() + 18 + 11, batch.labels.end(), kIgnoredLabel);
   check_against_double(config, batch, GetParam());
 }

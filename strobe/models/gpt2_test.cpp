@@ -164,7 +164,8 @@ TEST(Gpt2, StandardAndFlashAttentionAgree) {
     Gpt2Config config = tiny_config(0.1);
     config.n_positions = 150;
     TestBatch batch = random_batch(config, 3, 150, 2);
-    batch.lengths = {150, 67, 1};
+    batch.begin = {0, 0, 41};
+    batch.end = {150, 67, 150};
     std::vector<double> losses;
     std::vector<NamedValues> gradients;
     for (const Algorithm algorithm : {Algorithm::standard, Algorithm::flash}) {
@@ -238,7 +239,7 @@ TEST(Gpt2, PaddingChangesNothing) {
   std::copy(alone.tokens.begin(), alone.tokens.end(), padded.tokens.begin());
   padded.labels.assign(30, kIgnoredLabel);
   std::copy(alone.labels.begin(), alone.labels.end(), padded.labels.begin());
-  padded.lengths = {11};
+  padded.end = {11};
   model.forward_backward(ctx, padded.view(), {});
   expect_gradients_near(gradients_of(model), expected, 1e-6);
   const std::vector<double> logits = to_doubles(model.logits(ctx, alone.view()));

@@ -8,13 +8,14 @@ Gpt2Batch TestBatch::view() {
   Gpt2Batch view;
   view.tokens = Tensor::of(tokens.data(), {batch, time});
   view.labels = Tensor::of(labels.data(), {batch, time});
-  if (!lengths.empty()) view.padding.key_end = Tensor::of(lengths.data(), {batch});
+  if (!begin.empty()) view.padding.key_begin = Tensor::of(begin.data(), {batch});
+  if (!end.empty()) view.padding.key_end = Tensor::of(end.data(), {batch});
   return view;
 }
 
 TestBatch random_batch(const Gpt2Config& config, int64_t batch, int64_t time, uint64_t seed) {
   Random random(random_key(seed, 0, 0));
-  TestBatch result = {.batch = batch, .time = time, .tokens = {}, .labels = {}, .lengths = {}};
+  TestBatch result = {.batch = batch, .time = time};
   for (int64_t i = 0; i < batch * time; ++i) {
     result.tokens.push_back(static_cast<int32_t>(random.below(config.vocab_size)));
   }

@@ -9,11 +9,12 @@
 
 namespace strobe::testing {
 
-// A batch that owns its memory. `lengths` empty: no padding.
+// A batch that owns its memory. Positions outside [begin, end) of a sequence are padding; both may be
+// empty: no padding on that side.
 struct TestBatch {
   int64_t batch = 0, time = 0;
   std::vector<int32_t> tokens, labels;
-  std::vector<int32_t> lengths;
+  std::vector<int32_t> begin, end;
 
   Gpt2Batch view();
 };
