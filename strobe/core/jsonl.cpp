@@ -15,9 +15,10 @@ namespace strobe {
 
 JsonlWriter::JsonlWriter(std::string path, JsonlMode mode)
     : path_(std::move(path)),
-      file_(open(path_.c_str(),
-                 O_WRONLY | O_CREAT | O_CLOEXEC | (mode == JsonlMode::append ? O_APPEND : O_TRUNC),
-                 0666)),
+      file_(open(
+          path_.c_str(),
+          O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | (mode == JsonlMode::replace ? O_TRUNC : 0),
+          0666)),
       bytes_(file_ < 0 ? 0 : std::max<int64_t>(lseek(file_, 0, SEEK_END), 0)) {
   check(file_ >= 0, "cannot write '", path_, "': ", std::strerror(errno));
 }

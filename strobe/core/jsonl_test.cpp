@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cmath>
@@ -60,6 +61,27 @@ TEST(JsonlTest, AFullDiskIsAnErrorThatNamesTheFile) {
   } catch (const Error& error) {
     EXPECT_STREQ(error.what(), "cannot write '/dev/full': No space left on device");
   }
+}
+
+// The disk fills up in the middle of a line: what the file system took of it is taken back.
+TEST(JsonlTest, NoHalfLineStays) {
+  create_folder(test_folder());
+  const std::string path = test_folder() + "/rows.jsonl";
+  JsonlWriter writer(path);
+  const Json row = {{"kind", "step"}, {"step", 1}};
+  writer.write(row);
+  rlimit before = {};
+  getrlimit(RLIMIT_FSIZE, &before);
+  const rlimit tight = {.rlim_cur = row.dump().size() + 10, .rlim_max = before.rlim_max};
+  const auto previous = std::signal(SIGXFSZ, SIG_IGN);
+  setrlimit(RLIMIT_FSIZE, &tight);
+  EXPECT_THROW(writer.write(row), Error);
+  setrlimit(RLIMIT_FSIZE, &before);
+  std::signal(SIGXFSZ, previous);
+  EXPECT_EQ(content_of(path), row.dump() + "\n");
+  writer.write(row);
+  EXPECT_EQ(content_of(path), row.dump() + "\n" + row.dump() + "\n") << "when there is room again";
+  std::filesystem::remove_all(test_folder());
 }
 
 TEST(JsonlTest, PlacesThatCannotBeWrittenAreErrors) {
