@@ -50,10 +50,13 @@ struct Gpt2Batch {
   // [B, T] i32 in [0, vocab_size), or kIgnoredLabel (-100). Aligned with the tokens, as in Hugging
   // Face: the model itself compares the prediction at position t with the label at t + 1.
   Tensor labels;
-  AttentionPadding padding;  // set key_end to the lengths of sequences padded on the right
+  // key_begin and key_end give each sequence's span. Labels outside it should be ignored, and so
+  // should the first one inside, if padding is left of it: padding would have to predict it.
+  AttentionPadding padding;
 };
 
-// How many labels a batch's loss averages over: those after the first position that are not ignored.
+// How many labels a batch's loss averages over: those that are not ignored, but for the first of each
+// sequence, which nothing predicts.
 int64_t counted_labels(const Tensor& labels);
 
 // What a training pass takes beside the batch.

@@ -35,9 +35,10 @@ struct Gpt2Config {
 // Throws Error, naming the field, its value and what is allowed, unless Strobe can run the model.
 void validate(const Gpt2Config& config);
 
-// Reads a config.json and validates it. Fields that it lacks, or that are null, keep their defaults.
-// Throws Error when it is not JSON, a field has the wrong type, or a field that changes GPT-2's mathematics has a value
-// that Strobe does not implement; fields that do not concern the model are passed over.
+// Reads a config.json and validates it. Fields that it lacks or that are null keep their defaults,
+// fields that do not concern the model are passed over. Throws Error when the text is not JSON, a
+// field has the wrong type, or one that chooses GPT-2's mathematics has a value that Strobe does not
+// implement.
 Gpt2Config gpt2_config_from_json(std::string_view text);
 
 // The fields above with "model_type": "gpt2", indented, in the order of the structure.

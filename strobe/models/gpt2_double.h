@@ -4,9 +4,9 @@
 
 namespace strobe::testing {
 
-// GPT-2 once more, for tests: the forward pass in double, from the ops' definitions, sharing no code
-// with the model but its configuration. The loss of one batch as a function of the parameters, which
-// can be differentiated by finite differences.
+// GPT-2 once more, for tests: the forward pass in double, made of the ops' definitions, sharing no
+// code with the model but its configuration. The loss of one batch as a function of the parameters,
+// to be differentiated by finite differences.
 class Gpt2Double {
  public:
   // `training` is null in evaluation: no dropout then.

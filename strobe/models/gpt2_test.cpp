@@ -264,8 +264,8 @@ TEST(Gpt2, ThreadsDoNotChangeTheResult) {
   expect_gradients_near(gradients[1], gradients[0], 1e-5);
 }
 
-// A pass gives back all the memory it took; evaluation takes less than training, and flash attention
-// less than standard.
+// A pass gives back all the memory it took; evaluation takes less than training, and flash
+// attention less than standard.
 TEST(Gpt2, MemoryIsCountedAndGivenBack) {
   Gpt2Config config = tiny_config(0.1);
   config.n_positions = 256;
