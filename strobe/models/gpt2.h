@@ -55,8 +55,8 @@ struct Gpt2Batch {
   AttentionPadding padding;
 };
 
-// How many labels a batch's loss averages over: those that are not ignored, but for the first of each
-// sequence, which nothing predicts.
+// How many labels a batch's loss averages over: those that are not ignored, but for the first of
+// each sequence, which nothing predicts.
 int64_t counted_labels(const Tensor& labels);
 
 // What a training pass takes beside the batch.

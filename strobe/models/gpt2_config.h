@@ -37,8 +37,8 @@ void validate(const Gpt2Config& config);
 
 // Reads a config.json and validates it. Fields that it lacks or that are null keep their defaults,
 // fields that do not concern the model are passed over. Throws Error when the text is not JSON, a
-// field has the wrong type, or one that chooses GPT-2's mathematics has a value that Strobe does not
-// implement.
+// field has the wrong type, or one that chooses GPT-2's mathematics has a value that Strobe does
+// not implement.
 Gpt2Config gpt2_config_from_json(std::string_view text);
 
 // The fields above with "model_type": "gpt2", indented, in the order of the structure.

@@ -238,7 +238,7 @@ void Gpt2Pass::backward() {
   dqkv_ = memory.slice(0, 0, 3 * narrow).view({rows_, 3 * config_.n_embd});
   dattended_ = memory.slice(0, 3 * narrow, 4 * narrow).view({rows_, config_.n_embd});
 
-  backward_layernorm(x_final_, parameters_.ln_f);
+  backward_layernorm(x_final_, parameters_.ln_f, /*dresidual=*/{});
   for (int64_t block = config_.n_layer - 1; block >= 0; --block) backward_block(block);
   const Tensor dembedded = backward_dropout(embedding_dropout());
   embedding_backward(ctx_, {.tokens = batch_.tokens,
@@ -258,26 +258,26 @@ void Gpt2Pass::backward_block(int64_t block) {
   gelu_backward(ctx_, {.x = a.fc, .dy = dfc_, .dx = dfc_});
   forward_layernorm(a.x_mid, w.ln_2);
   backward_linear(normed_.y, w.mlp_c_fc, dfc_, dnarrow_);
-  backward_layernorm(a.x_mid, w.ln_2);
+  backward_layernorm(a.x_mid, w.ln_2, dx_);
 
   const Tensor dattn = backward_dropout(block_dropout(block, Branch::attention_projection));
   backward_linear(a.attended, w.attn_c_proj, dattn, dattended_);
   backward_attention(block);
   forward_layernorm(a.x, w.ln_1);
   backward_linear(normed_.y, w.attn_c_attn, dqkv_, dnarrow_);
-  backward_layernorm(a.x, w.ln_1);
+  backward_layernorm(a.x, w.ln_1, dx_);
 }
 
-// Takes the gradient of the layernorm in normed_ from dnarrow_ and adds that of `x` to the residual
-// stream's in dx_, except for the last layernorm, where the stream's gradient begins.
-void Gpt2Pass::backward_layernorm(const Tensor& x, const Gpt2Block::Layernorm& layer) {
-  const bool is_last = &layer == &parameters_.ln_f;
+// dx_ = the gradient of x through the layernorm in normed_, that of its output being dnarrow_, plus
+// dresidual.
+void Gpt2Pass::backward_layernorm(const Tensor& x, const Gpt2Block::Layernorm& layer,
+                                  const Tensor& dresidual) {
   layernorm_backward(ctx_, {.x = x,
                             .weight = layer.weight.value,
                             .mean = normed_.mean,
                             .rstd = normed_.rstd,
                             .dy = dnarrow_,
-                            .dresidual = is_last ? Tensor{} : dx_,
+                            .dresidual = dresidual,
                             .dx = dx_,
                             .dweight = layer.weight.grad,
                             .dbias = layer.bias.grad,

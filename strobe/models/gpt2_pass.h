@@ -49,7 +49,7 @@ class Gpt2Pass {
     Tensor fc;        // [M, F]      before GELU; absent in evaluation
   };
 
-  // Where a block draws its dropout; attention has its own.
+  // The three dropouts of a block, in the order of their numbers.
   enum class Branch : uint32_t { attention_probabilities, attention_projection, feed_forward };
 
   Tensor allocate(Shape shape) { return allocate(dtype_, shape); }
@@ -59,6 +59,7 @@ class Gpt2Pass {
   Activations allocate_block();
   Tensor head_weight() const { return parameters_.wte.value.transpose(0, 1); }  // [C, V]
 
+  // Number 0 is the embedding's, 1 + 3·block + branch a block's.
   Dropout dropout(double p, uint32_t number) const;
   Dropout embedding_dropout() const { return dropout(config_.embd_pdrop, 0); }
   Dropout block_dropout(int64_t block, Branch branch) const;
@@ -69,7 +70,8 @@ class Gpt2Pass {
   void forward_attention(int64_t block);
 
   void backward_block(int64_t block);
-  void backward_layernorm(const Tensor& x, const Gpt2Block::Layernorm& layer);
+  void backward_layernorm(const Tensor& x, const Gpt2Block::Layernorm& layer,
+                          const Tensor& dresidual);
   void backward_linear(const Tensor& x, const Gpt2Block::Linear& layer, const Tensor& dy,
                        const Tensor& dx);
   void backward_attention(int64_t block);

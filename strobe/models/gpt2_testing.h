@@ -9,8 +9,8 @@
 
 namespace strobe::testing {
 
-// A batch that owns its memory. Positions outside [begin, end) of a sequence are padding; either may
-// be empty: no padding on that side.
+// A batch that owns its memory. Positions outside [begin, end) of a sequence are padding; either
+// may be empty: no padding on that side.
 struct TestBatch {
   int64_t batch = 0, time = 0;
   std::vector<int32_t> tokens, labels;
