@@ -99,10 +99,13 @@ int run_one(const std::string& name, const Arguments& arguments) {
 
 // The parent's side: runs the child and takes over its rows. Returns the child's exit code.
 int run_in_own_process(const CompareOptions& options, const std::string& name,
-                       const Arguments& arguments, JsonlWriter& results) {
+                       const Arguments& arguments, const InterruptGuard& interrupt,
+                       JsonlWriter& results) {
   Arguments words = {"/proc/self/exe", "compare", kRunOne, name};
   words.insert(words.end(), arguments.begin(), arguments.end());
-  const auto child = run_process(words);
+  const auto child = run_process(words, {.input = {},
+                                         .capture_stderr = false,
+                                         .signal = [&] { return interrupt.signal(); }});
   check(child.has_value(), "cannot start /proc/self/exe: no such file");
   const std::string path = rows_path(options, name);
   bool has_reason = false;
@@ -169,17 +172,18 @@ int compare_command(const Arguments& arguments) {
   const std::vector<std::string> names = attention_names(options.attention);
   if (options.train.threads > 0) set_thread_count(static_cast<int>(options.train.threads));
   const std::string title = title_of(options.train);
+  { const TrainingData readable(options.train); }  // else earlier results would be lost for nothing
 
   create_folder(options.out);
   JsonlWriter results(path_in(options, "results.jsonl"));
   results.write(provenance_row(options, title));
   fmt::print("{}\n", title);
 
-  const InterruptGuard interrupt;  // Ctrl-C reaches the child too, which stops after its step
+  const InterruptGuard interrupt;
   std::string failed;
   for (const std::string& name : names) {
     if (interrupt.requested()) break;
-    const int exit_code = run_in_own_process(options, name, arguments, results);
+    const int exit_code = run_in_own_process(options, name, arguments, interrupt, results);
     if (exit_code != 0 && !interrupt.requested()) {
       failed += failed.empty() ? name : " and " + name;
     }

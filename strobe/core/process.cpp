@@ -6,9 +6,12 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
+#include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <memory>
+#include <thread>
 
 #include "strobe/core/check.h"
 
@@ -23,7 +26,7 @@ struct CloseFile {
 using File = std::unique_ptr<std::FILE, CloseFile>;
 
 // An unnamed file: no pipe that could fill up while the other side waits for us.
-File temporary_file(const std::string& content = "") {
+File temporary_file(const std::string& content = {}) {
   File file(std::tmpfile());
   check(file != nullptr, "cannot make a temporary file: ", std::strerror(errno));
   const bool is_written = std::fwrite(content.data(), 1, content.size(), file.get()) ==
@@ -42,37 +45,72 @@ std::string read_all(std::FILE* file) {
   return text;
 }
 
-int wait_for(pid_t child) {
-  int status = 0;
-  while (waitpid(child, &status, 0) < 0) {
-    check(errno == EINTR, "cannot wait for a child process: ", std::strerror(errno));
+int wait_for(pid_t child, const std::function<int()>& signal) {
+  constexpr auto kPause = std::chrono::milliseconds(5);
+  bool is_passed_on = false;
+  for (;;) {
+    int status = 0;
+    const pid_t ended = waitpid(child, &status, signal ? WNOHANG : 0);
+    if (ended == child) {
+      return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    }
+    check(ended == 0 || errno == EINTR, "cannot wait for a child process: ", std::strerror(errno));
+    if (ended != 0) continue;
+    if (const int number = signal(); number != 0 && !is_passed_on) {
+      kill(child, number);
+      is_passed_on = true;
+    }
+    std::this_thread::sleep_for(kPause);
   }
-  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
+
+struct SpawnSettings {
+  SpawnSettings() {
+    posix_spawn_file_actions_init(&actions);
+    posix_spawnattr_init(&attributes);
+  }
+  ~SpawnSettings() {
+    posix_spawn_file_actions_destroy(&actions);
+    posix_spawnattr_destroy(&attributes);
+  }
+  SpawnSettings(const SpawnSettings&) = delete;
+  SpawnSettings& operator=(const SpawnSettings&) = delete;
+
+  posix_spawn_file_actions_t actions;
+  posix_spawnattr_t attributes;
+};
 
 }  // namespace
 
 std::optional<ProcessResult> run_process(const std::vector<std::string>& argv,
-                                         const std::string* input, bool capture_stderr) {
+                                         const ProcessSetting& setting) {
   std::vector<char*> arguments;
   for (const std::string& argument : argv) arguments.push_back(const_cast<char*>(argument.c_str()));
   arguments.push_back(nullptr);
 
-  File in = input != nullptr ? temporary_file(*input) : nullptr;
-  File errors = capture_stderr ? temporary_file() : nullptr;
-  posix_spawn_file_actions_t actions;
-  posix_spawn_file_actions_init(&actions);
-  if (in) posix_spawn_file_actions_adddup2(&actions, fileno(in.get()), STDIN_FILENO);
-  if (errors) posix_spawn_file_actions_adddup2(&actions, fileno(errors.get()), STDERR_FILENO);
+  SpawnSettings spawn;
+  File input, errors;
+  if (!setting.input.empty()) {
+    input = temporary_file(setting.input);
+    posix_spawn_file_actions_adddup2(&spawn.actions, fileno(input.get()), STDIN_FILENO);
+  }
+  if (setting.capture_stderr) {
+    errors = temporary_file();
+    posix_spawn_file_actions_adddup2(&spawn.actions, fileno(errors.get()), STDERR_FILENO);
+  }
+  if (setting.signal) {
+    posix_spawnattr_setflags(&spawn.attributes, POSIX_SPAWN_SETPGROUP);
+    posix_spawnattr_setpgroup(&spawn.attributes, 0);
+  }
 
   std::fflush(nullptr);  // so that our text precedes the program's
   pid_t child = 0;
-  const int error = posix_spawnp(&child, arguments[0], &actions, nullptr, arguments.data(), environ);
-  posix_spawn_file_actions_destroy(&actions);
+  const int error = posix_spawnp(&child, arguments[0], &spawn.actions, &spawn.attributes,
+                                 arguments.data(), environ);
   if (error == ENOENT) return std::nullopt;
   check(error == 0, "cannot start ", argv[0], ": ", std::strerror(error));
 
-  ProcessResult result{.exit_code = wait_for(child), .error_text = ""};
+  ProcessResult result{.exit_code = wait_for(child, setting.signal), .error_text = ""};
   if (errors) result.error_text = read_all(errors.get());
   return result;
 }

@@ -1,22 +1,29 @@
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
 
 namespace strobe {
 
+struct ProcessSetting {
+  std::string input;            // what it reads on stdin; empty: our own stdin
+  bool capture_stderr = false;  // else it is ours
+  // Asked every few milliseconds while the program runs: a signal to pass on to it (once), or 0.
+  // The program then has a process group of its own: Ctrl-C reaches it this way only, not twice.
+  std::function<int()> signal;
+};
+
 // How a program ended.
 struct ProcessResult {
-  int exit_code = 0;  // 128 + the signal's number if one ended it
+  int exit_code = 0;       // 128 + the signal's number if one ended it
   std::string error_text;  // what it wrote to stderr, if that was captured
 };
 
-// Runs the program argv[0] (looked up in PATH), hands it `input` on stdin if given, and waits. Its
-// stdout is ours; so is its stderr unless it is captured. Nothing when there is no such program;
-// throws Error when it cannot be started for another reason.
+// Runs the program argv[0] (looked up in PATH) and waits. Its stdout is ours. Nothing when there is
+// no such program; throws Error when it cannot be started for another reason.
 std::optional<ProcessResult> run_process(const std::vector<std::string>& argv,
-                                         const std::string* input = nullptr,
-                                         bool capture_stderr = false);
+                                         const ProcessSetting& setting = {});
 
 }  // namespace strobe

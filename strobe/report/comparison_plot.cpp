@@ -244,7 +244,7 @@ std::string draw_comparison(const std::string& results_path, const std::string& 
       setup("svg noenhanced size 1600,1120 font 'DejaVu Sans,15' linewidth 1.2 background 'white'",
             folder + "/compare.svg", title) +
       body;
-  const auto result = run_process({"gnuplot"}, &script, /*capture_stderr=*/true);
+  const auto result = run_process({"gnuplot"}, {.input = script, .capture_stderr = true, .signal = {}});
   if (!result) {
     return "no pictures: gnuplot is not installed (Debian: apt install gnuplot-nox); " +
            results_path + " is complete";

@@ -12,7 +12,6 @@
 #include "strobe/report/comparison_plot.h"
 #include "strobe/report/comparison_table.h"
 #include "strobe/report/jsonl_reader.h"
-#include "strobe/core/statistics.h"
 #include "strobe/report/table.h"
 #include "strobe/report/training_run.h"
 #include "strobe/report/units.h"
@@ -52,26 +51,6 @@ class Report : public ::testing::Test {
  private:
   fs::path folder_;
 };
-
-TEST(Statistics, KnownValues) {
-  const std::vector<double> values = {40, 10, 30, 20, 50};
-  EXPECT_EQ(mean(values), 30);
-  EXPECT_EQ(median(values), 30);
-  EXPECT_EQ(percentile(values, 0), 10);
-  EXPECT_EQ(percentile(values, 100), 50);
-  EXPECT_DOUBLE_EQ(percentile(values, 10), 14);
-  EXPECT_DOUBLE_EQ(percentile(values, 90), 46);
-  EXPECT_EQ(median(std::vector<double>{1, 2}), 1.5);
-  EXPECT_EQ(median(std::vector<double>{7}), 7);
-}
-
-TEST(Statistics, RefusesNothingAndBadPercentages) {
-  const std::vector<double> none, one = {1};
-  EXPECT_EQ(error_of([&] { mean(none); }), "the mean of no values");
-  EXPECT_EQ(error_of([&] { median(none); }), "a percentile of no values");
-  EXPECT_EQ(error_of([&] { percentile(one, 101); }), "percentile 101, allowed is 0 to 100");
-  EXPECT_NE(error_of([&] { percentile(one, std::nan("")); }), "");
-}
 
 TEST(TableText, AlignsByWhatIsSeen) {
   Table table({"", "β", "long head"});
@@ -231,17 +210,6 @@ TEST(ComparisonTable, ARunThatFailedKeepsItsSteps) {
   const auto runs = training_runs(rows);
   EXPECT_EQ(runs[1].error, "the loss is NaN");
   EXPECT_NE(comparison_table(runs).find("100 ms"), std::string::npos);
-}
-
-TEST(Process, ExitCodeInputAndErrors) {
-  const std::string input = "echo complaint >&2; exit 3";
-  const auto result = run_process({"sh"}, &input, true);
-  ASSERT_TRUE(result.has_value());
-  EXPECT_EQ(result->exit_code, 3);
-  EXPECT_EQ(result->error_text, "complaint\n");
-  const std::string kill = "kill -9 $$";
-  EXPECT_EQ(run_process({"sh"}, &kill)->exit_code, 128 + 9);
-  EXPECT_FALSE(run_process({"strobe-no-such-program"}).has_value());
 }
 
 TEST_F(Report, DrawsPngAndSvg) {

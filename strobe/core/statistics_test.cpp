@@ -1,0 +1,45 @@
+#include "strobe/core/statistics.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "strobe/core/check.h"
+
+namespace strobe {
+namespace {
+
+template <class F>
+std::string error_of(F&& f) {
+  try {
+    f();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "";
+}
+
+TEST(StatisticsTest, KnownValues) {
+  const std::vector<double> values = {40, 10, 30, 20, 50};
+  EXPECT_EQ(mean(values), 30);
+  EXPECT_EQ(median(values), 30);
+  EXPECT_EQ(percentile(values, 0), 10);
+  EXPECT_EQ(percentile(values, 100), 50);
+  EXPECT_DOUBLE_EQ(percentile(values, 10), 14);
+  EXPECT_DOUBLE_EQ(percentile(values, 90), 46);
+  EXPECT_EQ(median(std::vector<double>{1, 2}), 1.5);
+  EXPECT_EQ(median(std::vector<double>{7}), 7);
+}
+
+TEST(StatisticsTest, RefusesNothingAndBadPercentages) {
+  const std::vector<double> none, one = {1};
+  EXPECT_EQ(error_of([&] { mean(none); }), "the mean of no values");
+  EXPECT_EQ(error_of([&] { median(none); }), "a percentile of no values");
+  EXPECT_EQ(error_of([&] { percentile(one, 101); }), "percentile 101, allowed is 0 to 100");
+  EXPECT_NE(error_of([&] { percentile(one, std::nan("")); }), "");
+}
+
+}  // namespace
+}  // namespace strobe
