@@ -19,8 +19,8 @@ namespace strobe {
 //   out[i] = Σ_j Z[i,j] P[i,j] v[j]       Z = dropout: 0 or 1/keep; 1 without                  (4)
 //
 // Query head h reads key/value head h / (heads_q / heads_kv) (grouped-query attention).
-// A query that sees no key, and a padded query, gives out = 0, lse = −∞ and zero gradients; a masked
-// key gets dk = dv = 0. Whatever lies in padding, NaN included, changes nothing else.
+// A query that sees no key, and a padded query, gives out = 0, lse = −∞ and zero gradients; a
+// masked key gets dk = dv = 0. Whatever lies in padding, NaN included, changes nothing else.
 //
 // Layout "bthd": [batch, time, heads, head_dim]; any strides as long as head_dim is contiguous, so
 // a packed QKV projection is three views of one buffer. Element types f32 and bf16, all four alike.
@@ -42,11 +42,12 @@ struct AttentionForward {
   float scale = 0;  // usually 1/sqrt(D)
   Mask mask;
   AttentionPadding padding;
-  Tensor bias;  // f32 [B or 1, Hq or 1, Tq or 1, Tk], added to the scaled scores; −∞ masks. Absent: 0
+  Tensor bias;  // f32 [B or 1, Hq or 1, Tq or 1, Tk], added to the scaled scores; −∞ masks
   Dropout dropout;
-  // Packed sequences, "thd": i32 [sequences + 1], ascending from 0. Then q, out are [1, ΣTq, Hq, D],
-  // k, v are [1, ΣTk, Hkv, D], lse is [1, Hq, ΣTq], and sequence s is rows [cu[s], cu[s+1]). Masks
-  // and dropout count positions from the start of a sequence; padding and bias must be absent.
+  // Packed sequences, "thd": i32 [sequences + 1], ascending from 0. Then q, out are
+  // [1, ΣTq, Hq, D], k, v are [1, ΣTk, Hkv, D], lse is [1, Hq, ΣTq], and sequence s is rows
+  // [cu[s], cu[s+1]). Masks and dropout count positions from the start of a sequence; padding and
+  // bias must be absent.
   Tensor cu_seqlens_q, cu_seqlens_k;
   // What the chosen algorithm keeps for its backward: attention_saved_bytes() of memory. Absent
   // when no backward follows.
@@ -109,8 +110,8 @@ std::span<const AttentionImpl> attention_impls();
 // The implementation that attention_forward would run.
 const AttentionImpl& select_attention(const Context& ctx, const AttentionProblem& problem);
 
-// What a user means by a name: an algorithm (any, standard, flash), or one implementation. Throws an
-// Error that lists all names when there is none such.
+// What a user means by a name: an algorithm (any, standard, flash), or one implementation. Throws
+// an Error that lists all names when there is none such.
 Wish attention_wish(std::string_view name);
 
 // Size of `saved` for the implementation that the context selects (0: none is needed).

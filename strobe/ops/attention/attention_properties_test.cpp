@@ -3,7 +3,7 @@
 
 #include <cmath>
 
-#include "strobe/ops/attention/attention_case.h"
+#include "strobe/ops/attention/attention_testing.h"
 #include "strobe/ops/attention/dropout.h"
 #include "tests/testkit/compare.h"
 
@@ -37,7 +37,8 @@ TEST(AttentionProperty, FutureKeysDoNotMatter) {
       const AttentionOutputs changed = AttentionTensors(ctx, c, other).run(ctx);
       EXPECT_TRUE(is_equal("out", rows_of(changed.out, 0, split, width_q),
                            rows_of(whole.out, 0, split, width_q)));
-      EXPECT_TRUE(is_equal("lse", rows_of(changed.lse, 0, split, 1), rows_of(whole.lse, 0, split, 1)));
+      EXPECT_TRUE(
+          is_equal("lse", rows_of(changed.lse, 0, split, 1), rows_of(whole.lse, 0, split, 1)));
       EXPECT_TRUE(is_equal("dq", rows_of(changed.dq, 0, split, width_q),
                            rows_of(whole.dq, 0, split, width_q)));
     }
@@ -46,7 +47,8 @@ TEST(AttentionProperty, FutureKeysDoNotMatter) {
 
 TEST(AttentionProperty, PackedSequencesAreSeparateCalls) {
   const std::vector<std::string> lines = {
-      "b=4 tq=70 tk=90 hq=4 hkv=2 d=32 dtype=f32 mask=causal padding=0 bias=0 p=0 packed=1 layout=1 "
+      "b=4 tq=70 tk=90 hq=4 hkv=2 d=32 dtype=f32 mask=causal padding=0 bias=0 p=0 packed=1 "
+      "layout=1 "
       "seed=5",
       "b=4 tq=70 tk=90 hq=2 hkv=2 d=64 dtype=f32 mask=window left=9 right=2 padding=0 bias=0 p=0 "
       "packed=1 layout=0 seed=6"};
@@ -73,13 +75,20 @@ TEST(AttentionProperty, PackedSequencesAreSeparateCalls) {
       one.dq = make(one.q);
       one.dk = make(one.k);
       one.dv = make(one.v);
-      one.lse = ctx.arena().allocate(MemoryUse::activations, DType::f32,
-                                     {1, c.heads_q, end_q - begin_q});
+      one.lse =
+          ctx.arena().allocate(MemoryUse::activations, DType::f32, {1, c.heads_q, end_q - begin_q});
       const int64_t saved = impl.saved_bytes(problem_of(one));
-      one.saved = saved == 0 ? Tensor()
-                             : ctx.arena().allocate(MemoryUse::activations, DType::i32, {saved / 4});
-      attention_forward(ctx, {.q = one.q, .k = one.k, .v = one.v, .out = one.out, .lse = one.lse,
-                              .scale = one.scale, .mask = one.mask, .saved = one.saved});
+      one.saved = saved == 0
+                      ? Tensor()
+                      : ctx.arena().allocate(MemoryUse::activations, DType::i32, {saved / 4});
+      attention_forward(ctx, {.q = one.q,
+                              .k = one.k,
+                              .v = one.v,
+                              .out = one.out,
+                              .lse = one.lse,
+                              .scale = one.scale,
+                              .mask = one.mask,
+                              .saved = one.saved});
       attention_backward(ctx, one);
       const auto expect = [&](const char* name, const Tensor& separate, const Tensor& packed,
                               int64_t begin, int64_t end) {
@@ -121,8 +130,8 @@ TEST(AttentionProperty, GroupedQueriesAreRepeatedKeys) {
       "b=2 tq=60 tk=75 hq=6 hkv={} d=48 dtype=f32 mask=causal padding=0 bias=0 p=0.1 packed=0 "
       "layout=0 seed=3";
   for_all_implementations(
-      {fmt::format(fmt::runtime(line), 2)}, [&](const AttentionImpl&, Context& ctx,
-                                                const AttentionCase& c, const AttentionData& data) {
+      {fmt::format(fmt::runtime(line), 2)},
+      [&](const AttentionImpl&, Context& ctx, const AttentionCase& c, const AttentionData& data) {
         const AttentionOutputs grouped = AttentionTensors(ctx, c, data).run(ctx);
         const AttentionCase all_heads(fmt::format(fmt::runtime(line), 6));
         AttentionData repeated = data;
@@ -139,7 +148,8 @@ TEST(AttentionProperty, GroupedQueriesAreRepeatedKeys) {
 // Each implementation's backward takes out and lse of each other's forward.
 TEST(AttentionProperty, PassesOfTwoImplementationsFit) {
   const std::vector<std::string> lines = {
-      "b=2 tq=65 tk=97 hq=2 hkv=1 d=64 dtype=f32 mask=causal padding=2 bias=1 p=0.1 packed=0 layout=0 "
+      "b=2 tq=65 tk=97 hq=2 hkv=1 d=64 dtype=f32 mask=causal padding=2 bias=1 p=0.1 packed=0 "
+      "layout=0 "
       "seed=7",
       "b=2 tq=65 tk=97 hq=2 hkv=1 d=64 dtype=bf16 mask=causal padding=2 bias=1 p=0.1 packed=0 "
       "layout=0 seed=8"};
@@ -171,8 +181,10 @@ TEST(AttentionProperty, SumsOfSmallIntegersAreExact) {
   std::vector<std::string> lines;
   for (const char* dtype : {"f32", "bf16"}) {
     for (const int64_t d : {8, 64, 72, 256}) {
-      lines.push_back(fmt::format("b=1 tq=70 tk=70 hq=2 hkv=2 d={} dtype={} mask=window left=1 right=0 "
-                                  "padding=0 bias=0 p=0 packed=0 layout=1 seed=9", d, dtype));
+      lines.push_back(
+          fmt::format("b=1 tq=70 tk=70 hq=2 hkv=2 d={} dtype={} mask=window left=1 right=0 "
+                      "padding=0 bias=0 p=0 packed=0 layout=1 seed=9",
+                      d, dtype));
     }
   }
   for_all_implementations(lines, [](const AttentionImpl&, Context& ctx, const AttentionCase& c,
@@ -205,14 +217,16 @@ TEST(AttentionProperty, SumsOfSmallIntegersAreExact) {
   });
 }
 
-// q = 0 makes every probability 1/Tk; with v (or dout) the identity, out (or dv) shows the weight of
-// one element each: 0 where dropout took it.
+// q = 0 makes every probability 1/Tk; with v (or dout) the identity, out (or dv) shows the weight
+// of one element each: 0 where dropout took it.
 TEST(AttentionProperty, DropoutTakesTheElementsOfItsDefinition) {
   std::vector<std::string> lines;
   for (const char* dtype : {"f32", "bf16"}) {
     for (const double p : {0.1, 0.5}) {
-      lines.push_back(fmt::format("b=2 tq=256 tk=256 hq=2 hkv=2 d=256 dtype={} mask=full padding=0 "
-                                  "bias=0 p={} packed=0 layout=0 seed=10", dtype, p));
+      lines.push_back(
+          fmt::format("b=2 tq=256 tk=256 hq=2 hkv=2 d=256 dtype={} mask=full padding=0 "
+                      "bias=0 p={} packed=0 layout=0 seed=10",
+                      dtype, p));
     }
   }
   const auto set_identity = [](std::vector<double>& values, const AttentionCase& c) {
@@ -232,9 +246,8 @@ TEST(AttentionProperty, DropoutTakesTheElementsOfItsDefinition) {
       for (int64_t h = 0; h < c.heads_q; ++h) {
         for (int64_t i = 0; i < c.seq_q; ++i) {
           for (int64_t j = 0; j < c.seq_k; ++j) {
-            const bool keeps =
-                dropout_keeps(data.dropout, static_cast<uint32_t>(b * c.heads_q + h),
-                              static_cast<uint32_t>(i), static_cast<uint32_t>(j));
+            const bool keeps = dropout_keeps(data.dropout, static_cast<uint32_t>(b * c.heads_q + h),
+                                             static_cast<uint32_t>(i), static_cast<uint32_t>(j));
             const int64_t out = ((b * c.seq_q + i) * c.heads_q + h) * c.head_dim + j;
             const int64_t dv = ((b * c.seq_k + j) * c.heads_kv + h) * c.head_dim + i;
             ASSERT_EQ(actual.out[out] != 0, keeps) << "forward, query " << i << " key " << j;
@@ -250,13 +263,19 @@ TEST(AttentionProperty, NothingToSeeGivesZero) {
   std::vector<std::string> lines;
   for (const char* dtype : {"f32", "bf16"}) {
     for (const char* lengths : {"tq=0 tk=5", "tq=5 tk=0", "tq=0 tk=0", "tq=20 tk=3"}) {
-      lines.push_back(fmt::format("b=2 {} hq=2 hkv=1 d=16 dtype={} mask=causal padding=0 bias=0 p=0.5 "
-                                  "packed=0 layout=1 seed=11", lengths, dtype));
+      lines.push_back(
+          fmt::format("b=2 {} hq=2 hkv=1 d=16 dtype={} mask=causal padding=0 bias=0 p=0.5 "
+                      "packed=0 layout=1 seed=11",
+                      lengths, dtype));
     }
-    lines.push_back(fmt::format("b=3 tq=0 tk=0 hq=2 hkv=1 d=16 dtype={} mask=full padding=0 bias=0 p=0 "
-                                "packed=1 layout=0 seed=12", dtype));
-    lines.push_back(fmt::format("b=0 tq=4 tk=4 hq=2 hkv=1 d=16 dtype={} mask=full padding=0 bias=0 p=0 "
-                                "packed=0 layout=0 seed=13", dtype));
+    lines.push_back(
+        fmt::format("b=3 tq=0 tk=0 hq=2 hkv=1 d=16 dtype={} mask=full padding=0 bias=0 p=0 "
+                    "packed=1 layout=0 seed=12",
+                    dtype));
+    lines.push_back(
+        fmt::format("b=0 tq=4 tk=4 hq=2 hkv=1 d=16 dtype={} mask=full padding=0 bias=0 p=0 "
+                    "packed=0 layout=0 seed=13",
+                    dtype));
   }
   for_all_implementations(lines, [](const AttentionImpl&, Context& ctx, const AttentionCase& c,
                                     const AttentionData& data) {

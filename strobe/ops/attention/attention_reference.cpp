@@ -86,7 +86,8 @@ class Evaluation {
   }
   Real dot(const double* a, const double* b) const {
     Real sum = 0;
-    for (int64_t d = 0; d < c_.head_dim; ++d) sum += static_cast<Real>(a[d]) * static_cast<Real>(b[d]);
+    for (int64_t d = 0; d < c_.head_dim; ++d)
+      sum += static_cast<Real>(a[d]) * static_cast<Real>(b[d]);
     return sum;
   }
 
@@ -106,13 +107,13 @@ class Evaluation {
     for (int64_t j = 0; j < c_.seq_k; ++j) {
       if (!is_visible(c_, i, j)) continue;
       const Real bias = c_.bias.empty() ? 0 : c_.bias[(h * c_.seq_q + i) * c_.seq_k + j];
-      const double* q = &c_.q[query_at(i, h)], *k = &c_.k[key_at(j, h)];
+      const double *q = &c_.q[query_at(i, h)], *k = &c_.k[key_at(j, h)];
       if (bias == -INFINITY) continue;
       row.visible[j] = true;
       scores[j] = static_cast<Real>(c_.scale) * dot(q, k) + bias;
       largest = std::max(largest, scores[j]);
-      result.score_terms = std::max(
-          result.score_terms, std::abs(c_.scale) * absolute_dot(q, k) + std::abs(static_cast<double>(bias)));
+      result.score_terms = std::max(result.score_terms, std::abs(c_.scale) * absolute_dot(q, k) +
+                                                            std::abs(static_cast<double>(bias)));
     }
     if (largest == -INFINITY) return row;
 

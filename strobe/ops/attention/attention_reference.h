@@ -8,9 +8,9 @@
 
 namespace strobe {
 
-// The definition of attention, for tests: one sequence, double, no tiles, three plain loops. It shares
-// nothing with the kernels: mask and dropout's mapping are written out here once more. Batches and
-// packed sequences are calls of it, one after another.
+// The definition of attention, for tests: one sequence, double, no tiles, three plain loops. It
+// shares nothing with the kernels: mask and dropout's mapping are written out here once more.
+// Batches and packed sequences are calls of it, one after another.
 struct AttentionReferenceCase {
   int64_t seq_q = 0, seq_k = 0, heads_q = 1, heads_kv = 1, head_dim = 0;
   double scale = 1;
@@ -32,15 +32,15 @@ struct AttentionReferenceResult {
   std::vector<double> out, dq;  // [Tq, Hq, D]
   std::vector<double> dk, dv;   // [Tk, Hkv, D]
   std::vector<double> lse;      // [Hq, Tq]
-  // The largest sum of absolute values that cancel in a score, and in an element of dq or dk: rounding
-  // errors are in proportion to it, not to the result.
+  // The largest sum of absolute values that cancel in a score, and in an element of dq or dk:
+  // rounding errors are in proportion to it, not to the result.
   double score_terms = 0;
   double gradient_terms = 0;
 };
 
-// Exact (double throughout), or a plain computation in the precision of `dtype`: every sum in f32, P
-// and dS rounded to dtype before they are multiplied, results rounded to dtype (docs/numerics.md).
-// Its error is the yardstick for the kernels'.
+// Exact (double throughout), or a plain computation in the precision of `dtype`: every sum in f32,
+// P and dS rounded to dtype before they are multiplied, results rounded to dtype
+// (docs/numerics.md). Its error is the yardstick for the kernels'.
 AttentionReferenceResult attention_reference(const AttentionReferenceCase& c);
 AttentionReferenceResult attention_plain(const AttentionReferenceCase& c, DType dtype);
 

@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "strobe/ops/attention/attention_case.h"
+#include "strobe/ops/attention/attention_testing.h"
 
 namespace strobe::testing {
 namespace {
@@ -17,15 +17,18 @@ constexpr int64_t kMostCost = 600'000;
 
 std::string draw_case(Random& random) {
   // Around the tile sizes of all kernels, and primes.
-  const std::vector<int64_t> lengths = {1,  2,  3,  7,  13, 15, 16,  17,  31,  32,  33,  47,  48,
-                                        49, 63, 64, 65, 95, 96, 97,  101, 113, 127, 128, 129, 191,
-                                        192, 193, 255, 256, 257, 383, 384, 385};
+  const std::vector<int64_t> lengths = {1,   2,   3,   7,   13,  15,  16,  17,  31,  32,  33,  47,
+                                        48,  49,  63,  64,  65,  95,  96,  97,  101, 113, 127, 128,
+                                        129, 191, 192, 193, 255, 256, 257, 383, 384, 385};
   const std::vector<int64_t> head_dims = {8, 16, 24, 32, 40, 56, 64, 64, 72, 80, 96, 128, 136, 256};
   for (;;) {
-    const int64_t b = pick<int64_t>(random, {1, 1, 2, 3}), hkv = pick<int64_t>(random, {1, 1, 2, 3});
+    const int64_t b = pick<int64_t>(random, {1, 1, 2, 3}),
+                  hkv = pick<int64_t>(random, {1, 1, 2, 3});
     const int64_t hq = hkv * pick<int64_t>(random, {1, 1, 1, 2, 3}), d = pick(random, head_dims);
     const int64_t tq = random.below(40) == 0 ? 0 : pick(random, lengths);
-    const int64_t tk = random.below(40) == 0 ? 0 : random.below(3) == 0 ? tq : pick(random, lengths);
+    const int64_t tk = random.below(40) == 0  ? 0
+                       : random.below(3) == 0 ? tq
+                                              : pick(random, lengths);
     if (cost_of(b, tq, tk, hq, d) > kMostCost) continue;
     const bool is_packed = random.below(5) == 0;
     const std::string mask = pick<std::string>(random, {"full", "causal", "causal", "window"});
@@ -35,8 +38,9 @@ std::string draw_case(Random& random) {
         "p={} packed={:d} layout={} seed={}",
         b, tq, tk, hq, hkv, d, random.below(2) ? "f32" : "bf16", mask, reach(), reach(),
         is_packed || random.below(2) ? 0 : 1 + random.below(3),
-        is_packed || random.below(3) ? 0 : 1 + random.below(8), pick<double>(random, {0, 0, 0.1, 0.5}),
-        is_packed, tq == tk ? random.below(3) : random.below(2), random.next_u32() % 100'000);
+        is_packed || random.below(3) ? 0 : 1 + random.below(8),
+        pick<double>(random, {0, 0, 0.1, 0.5}), is_packed,
+        tq == tk ? random.below(3) : random.below(2), random.next_u32() % 100'000);
   }
 }
 
@@ -64,7 +68,8 @@ TEST(Attention, ConformsToItsDefinition) {
     expect_zero_rows("dv", first.dv, data.expected().exact.dv, c.head_dim);
 
     const AttentionOutputs second = tensors.run(ctx);
-    EXPECT_TRUE(first.out == second.out && first.lse == second.lse) << "forward is not reproducible";
+    EXPECT_TRUE(first.out == second.out && first.lse == second.lse)
+        << "forward is not reproducible";
     EXPECT_TRUE(first.dq == second.dq && first.dk == second.dk && first.dv == second.dv)
         << "backward is not reproducible";
   };

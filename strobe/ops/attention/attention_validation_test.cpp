@@ -96,21 +96,31 @@ TEST_F(AttentionValidation, Tensors) {
   EXPECT_EQ(forward([](auto& a) { a.q = {}; }), "q is absent");
   EXPECT_EQ(forward([](auto& a) { a.v = {}; }), "v is absent");
   EXPECT_EQ(forward([](auto& a) { a.out = {}; }), "out is missing");
-  EXPECT_EQ(forward([](auto& a) { a.k = a.k.view({12, 32}); }),
+  EXPECT_EQ(forward([](auto& a) {
+              a.k = a.k.view({12, 32});
+            }),
             "k has shape [12, 32], expected [batch, time, heads, head_dim]");
   EXPECT_EQ(forward([&](auto& a) { a.q = make(DType::f16, a.q.shape); }),
             "q is f16, allowed are f32 and bf16");
   EXPECT_EQ(forward([&](auto& a) { a.k = make(DType::bf16, a.k.shape); }),
             "k is bf16, expected f32");
-  EXPECT_EQ(forward([&](auto& a) { a.v = make(DType::f32, {2, 5, 2, 16}); }),
+  EXPECT_EQ(forward([&](auto& a) {
+              a.v = make(DType::f32, {2, 5, 2, 16});
+            }),
             "v has shape [2, 5, 2, 16], expected [2, 6, 2, 16]");
-  EXPECT_EQ(forward([&](auto& a) { a.k = make(DType::f32, {3, 6, 2, 16}); }),
+  EXPECT_EQ(forward([&](auto& a) {
+              a.k = make(DType::f32, {3, 6, 2, 16});
+            }),
             "k has shape [3, 6, 2, 16], expected [2, 6, 2, 16]");
-  EXPECT_EQ(forward([&](auto& a) { a.lse = make(DType::f32, {2, 4, 5}); }),
+  EXPECT_EQ(forward([&](auto& a) {
+              a.lse = make(DType::f32, {2, 4, 5});
+            }),
             "lse has shape [2, 4, 5], expected [2, 4, 4]");
   EXPECT_EQ(forward([](auto& a) { a.lse = a.lse.transpose(1, 2); }),
             "lse has strides [16, 1, 4], must be contiguous");
-  EXPECT_EQ(forward([&](auto& a) { a.out = make(DType::f32, {2, 4, 16, 4}).transpose(2, 3); }),
+  EXPECT_EQ(forward([&](auto& a) {
+              a.out = make(DType::f32, {2, 4, 16, 4}).transpose(2, 3);
+            }),
             "out has stride 4 in its last dimension, head_dim must be contiguous");
   EXPECT_EQ(forward([](auto& a) { a.v.device = DeviceKind::cuda; }),
             "v is on cuda, the context on cpu");
@@ -127,9 +137,13 @@ TEST_F(AttentionValidation, Sizes) {
   EXPECT_EQ(with_dim(20), "head_dim is 20" + allowed);
   EXPECT_EQ(with_dim(0), "head_dim is 0" + allowed);
   EXPECT_EQ(with_dim(264), "head_dim is 264" + allowed);
-  EXPECT_EQ(forward([&](auto& a) { a.k = a.v = make(DType::f32, {2, 6, 3, 16}); }),
+  EXPECT_EQ(forward([&](auto& a) {
+              a.k = a.v = make(DType::f32, {2, 6, 3, 16});
+            }),
             "k has 3 heads, which must divide q's 4");
-  EXPECT_EQ(forward([&](auto& a) { a.k = a.v = make(DType::f32, {2, 6, 0, 16}); }),
+  EXPECT_EQ(forward([&](auto& a) {
+              a.k = a.v = make(DType::f32, {2, 6, 0, 16});
+            }),
             "k has 0 heads, which must divide q's 4");
 }
 
@@ -139,11 +153,17 @@ TEST_F(AttentionValidation, NumbersAndMasks) {
             "mask window left is -1, must be at least 0");
   EXPECT_EQ(forward([](auto& a) { a.mask = window(0, -3); }),
             "mask window right is -3, must be at least 0");
-  EXPECT_EQ(forward([&](auto& a) { a.padding.key_end = integers({6, 7}); }),
+  EXPECT_EQ(forward([&](auto& a) {
+              a.padding.key_end = integers({6, 7});
+            }),
             "key_end[1] is 7, allowed is 0 to 6");
-  EXPECT_EQ(forward([&](auto& a) { a.padding.query_begin = integers({-1, 0}); }),
+  EXPECT_EQ(forward([&](auto& a) {
+              a.padding.query_begin = integers({-1, 0});
+            }),
             "query_begin[0] is -1, allowed is 0 to 4");
-  EXPECT_EQ(forward([&](auto& a) { a.padding.query_end = integers({1, 2, 3}); }),
+  EXPECT_EQ(forward([&](auto& a) {
+              a.padding.query_end = integers({1, 2, 3});
+            }),
             "query_end has shape [3], expected [2]");
   EXPECT_EQ(forward([&](auto& a) { a.padding.key_begin = make(DType::f32, {2}); }),
             "key_begin is f32, expected i32");
@@ -156,37 +176,57 @@ TEST_F(AttentionValidation, NumbersAndMasks) {
 
 TEST_F(AttentionValidation, Bias) {
   EXPECT_EQ(forward([&](auto& a) { a.bias = make(DType::f32, {1, 4, 1, 6}); }), "no error");
-  EXPECT_EQ(forward([&](auto& a) { a.bias = make(DType::bf16, {2, 4, 4, 6}); }),
+  EXPECT_EQ(forward([&](auto& a) {
+              a.bias = make(DType::bf16, {2, 4, 4, 6});
+            }),
             "bias is bf16, must be f32");
-  EXPECT_EQ(forward([&](auto& a) { a.bias = make(DType::f32, {2, 4, 4, 1}); }),
+  EXPECT_EQ(forward([&](auto& a) {
+              a.bias = make(DType::f32, {2, 4, 4, 1});
+            }),
             "bias has shape [2, 4, 4, 1], expected [2, 4, 4, 6], where each but the last may be 1");
-  EXPECT_EQ(forward([&](auto& a) { a.bias = make(DType::f32, {2, 2, 4, 6}); }),
+  EXPECT_EQ(forward([&](auto& a) {
+              a.bias = make(DType::f32, {2, 2, 4, 6});
+            }),
             "bias has shape [2, 2, 4, 6], expected [2, 4, 4, 6], where each but the last may be 1");
 }
 
 TEST_F(AttentionValidation, PackedSequences) {
   EXPECT_EQ(packed([](auto& a) { a.cu_seqlens_k = {}; }),
             "cu_seqlens_k is absent, packed sequences need both cu_seqlens_q and cu_seqlens_k");
-  EXPECT_EQ(forward([&](auto& a) { a.cu_seqlens_q = a.cu_seqlens_k = integers({0, 4}); }),
+  EXPECT_EQ(forward([&](auto& a) {
+              a.cu_seqlens_q = a.cu_seqlens_k = integers({0, 4});
+            }),
             "q has batch 2, packed sequences need batch 1");
-  EXPECT_EQ(packed([&](auto& a) { a.cu_seqlens_q = integers({0, 4}); }),
+  EXPECT_EQ(packed([&](auto& a) {
+              a.cu_seqlens_q = integers({0, 4});
+            }),
             "cu_seqlens_k has shape [3], cu_seqlens_q has [2]");
-  EXPECT_EQ(packed([&](auto& a) { a.cu_seqlens_q = integers({1, 2, 4}); }),
+  EXPECT_EQ(packed([&](auto& a) {
+              a.cu_seqlens_q = integers({1, 2, 4});
+            }),
             "cu_seqlens_q[0] is 1, must be 0");
-  EXPECT_EQ(packed([&](auto& a) { a.cu_seqlens_q = integers({0, 5, 4}); }),
+  EXPECT_EQ(packed([&](auto& a) {
+              a.cu_seqlens_q = integers({0, 5, 4});
+            }),
             "cu_seqlens_q[2] is 4, less than the value before, 5");
-  EXPECT_EQ(packed([&](auto& a) { a.cu_seqlens_k = integers({0, 2, 5}); }),
+  EXPECT_EQ(packed([&](auto& a) {
+              a.cu_seqlens_k = integers({0, 2, 5});
+            }),
             "cu_seqlens_k ends with 5, the rows to share out are 6");
   EXPECT_EQ(packed([&](auto& a) { a.padding.key_end = integers({6}); }),
             "padding is given with cu_seqlens, packed sequences have none");
-  EXPECT_EQ(packed([&](auto& a) { a.bias = make(DType::f32, {1, 1, 1, 6}); }),
+  EXPECT_EQ(packed([&](auto& a) {
+              a.bias = make(DType::f32, {1, 1, 1, 6});
+            }),
             "bias is given with cu_seqlens, packed sequences have none");
 }
 
 TEST_F(AttentionValidation, BackwardAndSaved) {
   ctx_.prefer("attention", {.algorithm = Algorithm::standard});
   EXPECT_EQ(backward([](auto& a) { a.dout = {}; }), "dout is missing");
-  EXPECT_EQ(backward([&](auto& a) { a.dk = make(DType::f32, {2, 6, 4, 16}); }),
+  EXPECT_EQ(backward([&](auto& a) {
+              a.dk = make(DType::f32, {2, 6, 4, 16});
+            }),
             "dk has shape [2, 6, 4, 16], expected [2, 6, 2, 16]");
   const std::string name(select_attention(ctx_, problem_of(backward_)).name);
   EXPECT_EQ(backward([](auto& a) { a.saved = {}; }),

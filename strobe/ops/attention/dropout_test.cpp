@@ -39,7 +39,8 @@ TEST(AttentionDropout, KnownValues) {
   const Dropout dropout = Dropout::with(0.5, PhiloxKey{{0x01234567u, 0x89abcdefu}});
   const auto bits_of_row = [&](uint32_t head, uint32_t query, uint32_t key) {
     uint32_t bits = 0;
-    for (uint32_t j = 0; j < 32; ++j) bits |= uint32_t{dropout_keeps(dropout, head, query, key + j)} << j;
+    for (uint32_t j = 0; j < 32; ++j)
+      bits |= uint32_t{dropout_keeps(dropout, head, query, key + j)} << j;
     return bits;
   };
   EXPECT_EQ(bits_of_row(0, 0, 0), 3598808007u);
@@ -68,8 +69,7 @@ TEST(AttentionDropout, NoRandomBitIsUsedTwice) {
   }
 }
 
-// Rows of a 16×16 block by columns of it: the elements that a lane's fragment of S holds in a matrix
-// instruction with 32 lanes, where lane = 4·(row mod 8) + (column/2 mod 4).
+// Which of a matrix instruction's 32 lanes holds an element of a 16×16 block of S in its fragment.
 int lane_of(uint32_t row, uint32_t column) {
   return static_cast<int>(4 * (row % 8) + column / 2 % 4);
 }
@@ -97,8 +97,8 @@ TEST(AttentionDropout, TwoLanesShareTheirCounters) {
         }
         EXPECT_EQ(elements, 8);
       }
-      // One counter of each block serves both lanes. A lane makes that of the block whose parity is its
-      // row's, keeps one fixed pair of words and sends the other.
+      // One counter of each block serves both lanes. A lane makes that of the block whose parity is
+      // its row's, keeps one fixed pair of words and sends the other.
       EXPECT_EQ(counters_here.size(), 1u) << "lane " << lane << " transposed " << is_transposed;
       EXPECT_EQ(counters_here, counters_partner) << "lane " << lane;
       const std::set<int> kept = is_transposed ? std::set{0, 2} : std::set{0, 1};

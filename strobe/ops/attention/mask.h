@@ -97,7 +97,9 @@ struct Visibility {
   static constexpr int64_t kFar = int64_t{1} << 40;
   static STROBE_HD constexpr int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
   static STROBE_HD constexpr int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-  STROBE_HD constexpr int64_t left() const { return mask.kind == MaskKind::window ? mask.left : kFar; }
+  STROBE_HD constexpr int64_t left() const {
+    return mask.kind == MaskKind::window ? mask.left : kFar;
+  }
   STROBE_HD constexpr int64_t right() const {
     return mask.kind == MaskKind::full ? kFar : mask.kind == MaskKind::causal ? 0 : mask.right;
   }

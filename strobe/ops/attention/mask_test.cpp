@@ -1,5 +1,5 @@
-// Visibility against brute force over every pair of positions: all small lengths, masks, paddings and
-// tile sizes.
+// Visibility against brute force over every pair of positions: all small lengths, masks, paddings
+// and tile sizes.
 #include "strobe/ops/attention/mask.h"
 
 #include <gtest/gtest.h>
@@ -13,7 +13,8 @@ namespace {
 
 // The rule of mask.h in words: i stands at key position i + Tk − Tq.
 bool sees(const Visibility& v, int64_t i, int64_t j) {
-  if (i < v.queries.begin || i >= v.queries.end || j < v.keys.begin || j >= v.keys.end) return false;
+  if (i < v.queries.begin || i >= v.queries.end || j < v.keys.begin || j >= v.keys.end)
+    return false;
   const int64_t ahead = j - (i + v.seq_k - v.seq_q);
   switch (v.mask.kind) {
     case MaskKind::full: return true;
@@ -104,20 +105,25 @@ void check_key_tiles(const Visibility& v, int64_t block_q, int64_t block_k) {
 
 TEST(Mask, AgreesWithBruteForce) {
   constexpr int64_t kMost = 12;
-  const std::vector<Mask> masks = {full(),       causal(),     window(0, 0), window(1, 0),
+  const std::vector<Mask> masks = {full(),       causal(),     window(0, 0),  window(1, 0),
                                    window(0, 2), window(3, 1), window(20, 0), window(2, 20)};
   for (int64_t seq_q = 0; seq_q <= kMost; ++seq_q) {
     for (int64_t seq_k = 0; seq_k <= kMost; ++seq_k) {
-      const std::vector<Span> queries = {{0, seq_q}, {std::min<int64_t>(2, seq_q), seq_q},
-                                         {0, seq_q / 2}, {seq_q / 3, seq_q - seq_q / 4},
+      const std::vector<Span> queries = {{0, seq_q},
+                                         {std::min<int64_t>(2, seq_q), seq_q},
+                                         {0, seq_q / 2},
+                                         {seq_q / 3, seq_q - seq_q / 4},
                                          {seq_q, 0}};  // begin may exceed end
-      const std::vector<Span> keys = {{0, seq_k}, {std::min<int64_t>(3, seq_k), seq_k},
-                                      {0, seq_k - seq_k / 3}, {seq_k / 2, seq_k - seq_k / 4},
+      const std::vector<Span> keys = {{0, seq_k},
+                                      {std::min<int64_t>(3, seq_k), seq_k},
+                                      {0, seq_k - seq_k / 3},
+                                      {seq_k / 2, seq_k - seq_k / 4},
                                       {seq_k, 0}};
       for (const Mask& mask : masks) {
         for (const Span& q : queries) {
           for (const Span& k : keys) {
-            const Visibility v = {.mask = mask, .seq_q = seq_q, .seq_k = seq_k, .queries = q, .keys = k};
+            const Visibility v = {
+                .mask = mask, .seq_q = seq_q, .seq_k = seq_k, .queries = q, .keys = k};
             check_rows(v);
             for (const int64_t block : {1, 3, 4}) check_key_blocks(v, block);
             for (const auto& [block_q, block_k] :
@@ -134,7 +140,8 @@ TEST(Mask, AgreesWithBruteForce) {
 
 // The picture in mask.h.
 TEST(Mask, CausalIsAlignedBottomRight) {
-  const Visibility v = {.mask = causal(), .seq_q = 2, .seq_k = 5, .queries = {0, 2}, .keys = {0, 5}};
+  const Visibility v = {
+      .mask = causal(), .seq_q = 2, .seq_k = 5, .queries = {0, 2}, .keys = {0, 5}};
   EXPECT_EQ(v.keys_of(0), (Span{0, 4}));
   EXPECT_EQ(v.keys_of(1), (Span{0, 5}));
   const Visibility more_queries = {

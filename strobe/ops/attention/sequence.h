@@ -8,10 +8,10 @@ namespace strobe {
 
 // One sequence of an attention call on the CPU: where it lies in the tensors, and who sees whom.
 struct AttentionSequence {
-  int64_t batch = 0;               // index in the tensors' first dimension; 0 when packed
+  int64_t batch = 0;                 // index in the tensors' first dimension; 0 when packed
   int64_t first_q = 0, first_k = 0;  // its first row in the time dimension; 0 unless packed
-  uint32_t dropout_head = 0;       // what dropout_keeps() takes as the head of query head 0
-  Visibility visibility;           // positions count from the start of the sequence
+  uint32_t dropout_head = 0;         // what dropout_keeps() takes as the head of query head 0
+  Visibility visibility;             // positions count from the start of the sequence
 };
 
 // Sequence `index` (of problem_of(args).batch) of a call whose lengths lie in CPU memory.

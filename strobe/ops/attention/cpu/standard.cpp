@@ -58,7 +58,8 @@ struct Region {
     for (int64_t t = 0; t < size; ++t) {
       if (t >= span.begin && t < span.end) continue;
       for (int64_t h = 0; h < x.shape[2]; ++h) {
-        const int64_t offset = s.batch * x.strides[0] + (first + t) * x.strides[1] + h * x.strides[2];
+        const int64_t offset =
+            s.batch * x.strides[0] + (first + t) * x.strides[1] + h * x.strides[2];
         std::memset(static_cast<char*>(x.data) + offset * size_of(x.dtype), 0, row_bytes);
       }
     }
@@ -72,8 +73,8 @@ struct Region {
 
  private:
   Tensor heads(const Tensor& x, int64_t head, int64_t step, int64_t first, Span span) const {
-    const int64_t offset = sequence.batch * x.strides[0] + (first + span.begin) * x.strides[1] +
-                           head * x.strides[2];
+    const int64_t offset =
+        sequence.batch * x.strides[0] + (first + span.begin) * x.strides[1] + head * x.strides[2];
     Tensor view = x;
     view.data = static_cast<char*>(x.data) + offset * static_cast<int64_t>(size_of(x.dtype));
     view.shape = {x.shape[2] / step, length(span), x.shape[3]};
@@ -90,8 +91,8 @@ struct Scores {
   Scores() = default;
   Scores(void* data, DType dtype, int64_t heads, int64_t rows, int64_t columns,
          DType memory_dtype) {
-    const auto stride =
-        columns * static_cast<int64_t>(size_of(memory_dtype)) / static_cast<int64_t>(size_of(dtype));
+    const auto stride = columns * static_cast<int64_t>(size_of(memory_dtype)) /
+                        static_cast<int64_t>(size_of(dtype));
     all = Tensor::contiguous(data, dtype, {heads, rows, columns});
     all.strides = {rows * stride, stride, 1};
   }
@@ -105,8 +106,8 @@ struct Scores {
   // Row `row` of head `head`.
   void* at(int64_t head, int64_t row) const {
     if (!all.has_data()) return nullptr;
-    return static_cast<char*>(all.data) +
-           (head * all.strides[0] + row * all.strides[1]) * static_cast<int64_t>(size_of(all.dtype));
+    return static_cast<char*>(all.data) + (head * all.strides[0] + row * all.strides[1]) *
+                                              static_cast<int64_t>(size_of(all.dtype));
   }
   int64_t stride() const { return all.strides[1]; }
 };
@@ -129,9 +130,8 @@ int64_t key_sum_elements(const AttentionProblem& p) {
 }
 
 int64_t saved_bytes(const AttentionProblem& p) {
-  return p.needs_backward
-             ? p.heads_q * pairs_in_batch(p) * static_cast<int64_t>(size_of(p.dtype))
-             : 0;
+  return p.needs_backward ? p.heads_q * pairs_in_batch(p) * static_cast<int64_t>(size_of(p.dtype))
+                          : 0;
 }
 
 // The scores of one sequence in f32, dropout's bits, and dk's or dv's sum.
@@ -180,16 +180,16 @@ void for_each_stripe(const Region<Args>& region, const Workspace& workspace, con
     const int64_t head = index / blocks, block = first_block + index % blocks;
     const int64_t begin = std::max(queries.begin, block * kStripeRows);
     const int64_t end = std::min(queries.end, (block + 1) * kStripeRows);
-    ScoreStripe stripe = {.rows = static_cast<int>(end - begin),
-                          .keys = region.columns(),
-                          .scale = region.args.scale,
-                          .dropout = dropout_of(region.args.dropout,
-                                                region.sequence.dropout_head +
-                                                    static_cast<uint32_t>(head)),
-                          .first_query = begin,
-                          .first_key = region.keys.begin,
-                          .masks = workspace.masks_for(thread),
-                          .mask_stride = standard_mask_words(region.columns())};
+    ScoreStripe stripe = {
+        .rows = static_cast<int>(end - begin),
+        .keys = region.columns(),
+        .scale = region.args.scale,
+        .dropout = dropout_of(region.args.dropout,
+                              region.sequence.dropout_head + static_cast<uint32_t>(head)),
+        .first_query = begin,
+        .first_key = region.keys.begin,
+        .masks = workspace.masks_for(thread),
+        .mask_stride = standard_mask_words(region.columns())};
     for (int64_t i = begin; i < end; ++i) {
       const Span seen = region.sequence.visibility.keys_of(i);
       if (seen.empty()) continue;
@@ -260,9 +260,9 @@ void forward_region(Context& ctx, const StandardKernels<T>& kernels, const Works
   });
   const Scores& weights = has_dropout ? dropped : probs;
   for (int64_t g = 0; g < region.group; ++g) {
-    onednn_matmul(ctx, {.a = weights.group_heads(g, region.group),
-                        .b = v,
-                        .c = region.query_heads(args.out, g)});
+    onednn_matmul(
+        ctx,
+        {.a = weights.group_heads(g, region.group), .b = v, .c = region.query_heads(args.out, g)});
   }
 }
 
@@ -342,8 +342,9 @@ void backward_region(Context& ctx, const StandardKernels<T>& kernels, const Work
   for_each_stripe(region, workspace, [&](int64_t head, int64_t row, const ScoreStripe& stripe) {
     const auto rows_of = [&](const Tensor& x) {
       const int64_t g = head % region.group;
-      return region.query_heads(x, g).slice(0, head / region.group, region.heads_kv).slice(
-          1, row, region.rows());
+      return region.query_heads(x, g)
+          .slice(0, head / region.group, region.heads_kv)
+          .slice(1, row, region.rows());
     };
     const Tensor out = rows_of(args.out), dout = rows_of(args.dout);
     kernels.softmax_backward({.stripe = stripe,
@@ -362,9 +363,9 @@ void backward_region(Context& ctx, const StandardKernels<T>& kernels, const Work
 
   // dQ = dS K, dK = dSᵀ Q
   for (int64_t g = 0; g < region.group; ++g) {
-    onednn_matmul(ctx, {.a = in_place.group_heads(g, region.group),
-                        .b = k,
-                        .c = region.query_heads(args.dq, g)});
+    onednn_matmul(
+        ctx,
+        {.a = in_place.group_heads(g, region.group), .b = k, .c = region.query_heads(args.dq, g)});
   }
   sum_over_group(
       ctx, region, workspace.key_sums, args.dk,
@@ -405,7 +406,8 @@ template <Isa kIsa>
 std::string why_not(const AttentionProblem& problem, const Device& device) {
   std::string reason = why_not_f32_bf16<kIsa>(problem.dtype, device);
   if (reason.empty() && problem.dtype == DType::bf16 && cpu_info().isa < Isa::avx512) {
-    reason = fmt::format("oneDNN multiplies bf16 from avx512 on, this CPU offers {}", cpu_info().isa);
+    reason =
+        fmt::format("oneDNN multiplies bf16 from avx512 on, this CPU offers {}", cpu_info().isa);
   }
   return reason;
 }

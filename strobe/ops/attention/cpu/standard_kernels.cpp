@@ -1,10 +1,10 @@
 // standard_kernels
 //
-// Computes    P = softmax(scale·S + bias) over the visible keys, Z∘P, L                      (1)–(4)
-//             dS = P ∘ (Z∘dP − Δ)·scale,   Δ = rowsum(dO∘O)     docs/attention_backward.md, eq. 5, 6
-// Shapes      rows of materialised [Tq, Tk] matrices: S and dP f32, P, Z∘P and dS in the compute type
-// Mapping     one stripe of up to 16 rows, one row at a time; a row is read three times, from L1 or L2
-// Numerics    all in f32; P, Z∘P and dS rounded once where they are written
+// Computes    P = softmax(scale·S + bias) over the visible keys, Z∘P, L      docs/attention_forward.md
+//             dS = P ∘ (Z∘dP − Δ)·scale,   Δ = rowsum(dO∘O)         docs/attention_backward.md
+// Shapes      rows of [Tq, Tk] matrices in memory: S and dP f32; P, Z∘P and dS in the compute type
+// Mapping     up to 16 rows a call, one row at a time; a row is read three times, from L1 or L2
+// Numerics    all in f32; P, Z∘P and dS rounded once, where they are written
 #include "strobe/ops/attention/cpu/standard_kernels.h"
 
 #include "strobe/ops/attention/cpu/flash_dropout.h"
@@ -40,9 +40,11 @@ class Survivors {
     // Row 0 need not be the first of its block of 16: the masks of the block begin above it.
     const auto row_block = static_cast<uint32_t>(s.first_query / kDropoutBlock);
     const auto key_block = static_cast<uint32_t>(s.first_key / kDropoutBlock);
-    const int64_t blocks = (s.first_key % kDropoutBlock + s.keys + kDropoutBlock - 1) / kDropoutBlock;
+    const int64_t blocks =
+        (s.first_key % kDropoutBlock + s.keys + kDropoutBlock - 1) / kDropoutBlock;
     for (int64_t b = 0; b < blocks; ++b) {
-      dropout_block(s.dropout, row_block, key_block + static_cast<uint32_t>(b), masks_ + b, stride_);
+      dropout_block(s.dropout, row_block, key_block + static_cast<uint32_t>(b), masks_ + b,
+                    stride_);
     }
     row_shift_ = static_cast<int>(s.first_query % kDropoutBlock);
     key_shift_ = static_cast<int>(s.first_key % kDropoutBlock);
@@ -52,7 +54,8 @@ class Survivors {
   STROBE_INLINE F32 keep(int row, int64_t column, F32 x) const {
     const int64_t bit = column + key_shift_;
     uint64_t bits;
-    std::memcpy(&bits, reinterpret_cast<const char*>(masks_ + (row + row_shift_) * stride_) + bit / 8,
+    std::memcpy(&bits,
+                reinterpret_cast<const char*>(masks_ + (row + row_shift_) * stride_) + bit / 8,
                 sizeof(bits));
     return keep_lanes(static_cast<uint32_t>(bits >> (bit % 8)), x);
   }

@@ -16,8 +16,8 @@ namespace strobe::testing {
 // One case of the conformance test, written as a line:
 //   b=2 tq=113 tk=203 hq=6 hkv=2 d=64 dtype=bf16 mask=window left=3 right=0 padding=2 bias=5 p=0.1
 //   packed=0 layout=1 seed=17
-// padding  0 none, 1 keys on the right, 2 keys on the left, 3 queries and keys, anyhow, even nothing
-//          but padding. Whatever lies in the padding is NaN.
+// padding  0 none, 1 keys on the right, 2 keys on the left, 3 queries and keys, anyhow, even
+//          nothing but padding. Whatever lies in the padding is NaN.
 // bias     0 none; else 1 + the sum of 1, 2, 4 for a bias broadcast over batch, heads, queries
 // packed   1: b sequences of up to tq and tk rows, some empty, in one row of cu_seqlens
 // layout   0 contiguous, 1 gaps of NaN between rows, 2 q, k, v as views of one buffer (tq = tk)

@@ -1,4 +1,4 @@
-#include "strobe/ops/attention/attention_case.h"
+#include "strobe/ops/attention/attention_testing.h"
 
 #include <algorithm>
 #include <cmath>
@@ -25,8 +25,8 @@ std::vector<double> normal_values(Random& random, int64_t count, DType dtype) {
 }
 
 // NaN in every row of sequence `b` outside [begin, end).
-void spoil_padding(std::vector<double>& values, int64_t b, int64_t rows, int64_t width, double begin,
-                   double end) {
+void spoil_padding(std::vector<double>& values, int64_t b, int64_t rows, int64_t width,
+                   double begin, double end) {
   for (int64_t t = 0; t < rows; ++t) {
     if (t >= begin && t < end) continue;
     std::fill_n(values.begin() + (b * rows + t) * width, width, NAN);
@@ -107,7 +107,9 @@ void AttentionData::draw_bias(Random& random) {
 void AttentionData::draw_padding(Random& random) {
   const AttentionCase& c = case_;
   const int64_t width_q = c.heads_q * c.head_dim, width_k = c.heads_kv * c.head_dim;
-  const auto position = [&](int64_t length) { return static_cast<double>(random.below(length + 1)); };
+  const auto position = [&](int64_t length) {
+    return static_cast<double>(random.below(length + 1));
+  };
   for (int64_t b = 0; b < c.batch; ++b) {
     key_begin.push_back(c.padding >= 2 ? position(c.seq_k) : 0);
     key_end.push_back(c.padding == 2 ? static_cast<double>(c.seq_k) : position(c.seq_k));
@@ -151,8 +153,8 @@ AttentionReferenceCase AttentionData::sequence(int64_t s) const {
     for (int64_t i = 0; i < c.seq_q; ++i) {
       const int64_t b_index = bias_shape[0] == 1 ? 0 : s, h_index = bias_shape[1] == 1 ? 0 : h;
       const int64_t i_index = bias_shape[2] == 1 ? 0 : i;
-      append(one.bias, part(bias, (b_index * bias_shape[1] + h_index) * bias_shape[2] + i_index, 1,
-                            c.seq_k));
+      append(one.bias,
+             part(bias, (b_index * bias_shape[1] + h_index) * bias_shape[2] + i_index, 1, c.seq_k));
     }
   }
   return one;
@@ -222,7 +224,8 @@ AttentionTensors::AttentionTensors(Context& ctx, const AttentionCase& c, const A
     return tensor;
   };
   const auto integers = [&](const std::vector<double>& values) {
-    return values.empty() ? Tensor() : filled(DType::i32, {static_cast<int64_t>(values.size())}, values);
+    return values.empty() ? Tensor()
+                          : filled(DType::i32, {static_cast<int64_t>(values.size())}, values);
   };
   AttentionForward& f = forward;
   place(ctx, &f.q, &f.k, &f.v, inputs_);
@@ -244,9 +247,18 @@ AttentionTensors::AttentionTensors(Context& ctx, const AttentionCase& c, const A
   }
 
   AttentionBackward& b = backward;
-  b = {.q = f.q, .k = f.k, .v = f.v, .out = f.out, .lse = f.lse, .scale = f.scale, .mask = f.mask,
-       .padding = f.padding, .bias = f.bias, .dropout = f.dropout,
-       .cu_seqlens_q = f.cu_seqlens_q, .cu_seqlens_k = f.cu_seqlens_k};
+  b = {.q = f.q,
+       .k = f.k,
+       .v = f.v,
+       .out = f.out,
+       .lse = f.lse,
+       .scale = f.scale,
+       .mask = f.mask,
+       .padding = f.padding,
+       .bias = f.bias,
+       .dropout = f.dropout,
+       .cu_seqlens_q = f.cu_seqlens_q,
+       .cu_seqlens_k = f.cu_seqlens_k};
   b.dout = strided(ctx, f.q.shape, inputs_);
   fill(b.dout, data.dout);
   place(ctx, &b.dq, &b.dk, &b.dv, outputs_);
@@ -338,14 +350,15 @@ void expect_as_good_as_plain(const AttentionOutputs& actual, const AttentionCase
   const auto& [exact, plain] = data.expected();
   // Scores are f32 sums: their rounding errors change P = exp(S − L), relatively, by as much.
   const double growth = 1 + exact.score_terms * epsilon_of(DType::f32) / epsilon_of(c.dtype) / 4;
-  const auto expect = [&, &exact = exact, &plain = plain](const char* name, const auto member, const std::vector<double>& values,
-                          double terms) {
+  const auto expect = [&, &exact = exact, &plain = plain](const char* name, const auto member,
+                                                          const std::vector<double>& values,
+                                                          double terms) {
     for (double x : exact.*member) terms = std::max(terms, std::abs(x));
     EXPECT_TRUE(as_good_as_plain(name, values, plain.*member, exact.*member, c.head_dim, c.dtype,
                                  growth * terms));
   };
-  EXPECT_TRUE(as_good_as_plain("lse", actual.lse, plain.lse, exact.lse, 1, DType::f32,
-                               exact.score_terms));
+  EXPECT_TRUE(
+      as_good_as_plain("lse", actual.lse, plain.lse, exact.lse, 1, DType::f32, exact.score_terms));
   expect("out", &Result::out, actual.out, 0);
   expect("dq", &Result::dq, actual.dq, exact.gradient_terms);
   expect("dk", &Result::dk, actual.dk, exact.gradient_terms);
