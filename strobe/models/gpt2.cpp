@@ -92,8 +92,6 @@ double Gpt2::loss(Context& ctx, const Gpt2Batch& batch) {
 double Gpt2::forward_backward(Context& ctx, const Gpt2Batch& batch,
                               const Gpt2TrainingPass& training) {
   check(is_trainable_, "the model was made for evaluation only, it has no gradients");
-  check(training.loss_scale > 0 && std::isfinite(training.loss_scale), "loss_scale is ",
-        training.loss_scale, ", allowed is more than 0");
   Gpt2Pass pass(ctx, config_, parameters_, dtype_, batch, &training);
   pass.forward();
   const double loss = pass.loss();

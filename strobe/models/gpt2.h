@@ -64,7 +64,8 @@ struct Gpt2TrainingPass {
   uint64_t seed = 0;  // of the run
   uint64_t step = 0;  // counts forward passes: each has its own dropout
   // The gradient is that of loss_scale · mean loss. For k batches to give the gradient of their
-  // union, scale each by its share of their counted labels: 1/k where all count alike.
+  // union, scale each by its share of their counted labels: 1/k where all count alike, 0 for a
+  // batch that has none.
   double loss_scale = 1;
   bool accumulate = false;  // add to the gradients that are there, instead of setting them
 };

@@ -190,8 +190,14 @@ void Gpt2Pass::logits(const Tensor& logits) {
 double Gpt2Pass::loss() {
   check_i32("labels", batch_.labels, {batch_size_, time_});
   const int64_t vocab = config_.vocab_size;
-  const int64_t counted = std::max<int64_t>(1, counted_labels(batch_.labels));
+  const int64_t counted = counted_labels(batch_.labels);
+  float gradient_scale = 0;
   if (training_ != nullptr) {
+    const double scale = training_->loss_scale;
+    check((scale > 0 || counted == 0) && std::isfinite(scale), "loss_scale is ", scale,
+          ", allowed is more than 0");
+    // Ignored rows have no gradient at any scale but 0, which would ask for none.
+    gradient_scale = counted == 0 ? 1.0f : static_cast<float>(scale / counted);
     dx_ = allocate({rows_, config_.n_embd});
     dnarrow_ = allocate({rows_, config_.n_embd});
   }
@@ -209,13 +215,10 @@ double Gpt2Pass::loss() {
     const Tensor y = normed_.y.slice(0, begin, end);
     const Tensor logits = buffer.slice(0, 0, end - begin);
     linear_forward(ctx_, {.x = y, .weight = head_weight(), .y = logits});
-    CrossEntropy cross = {.logits = logits,
-                          .labels = labels.slice(0, begin, end),
-                          .loss = losses.slice(0, begin, end)};
-    if (training_ != nullptr) {
-      cross.gradient_scale = static_cast<float>(training_->loss_scale / counted);
-    }
-    cross_entropy(ctx_, cross);
+    cross_entropy(ctx_, {.logits = logits,
+                         .labels = labels.slice(0, begin, end),
+                         .loss = losses.slice(0, begin, end),
+                         .gradient_scale = gradient_scale});
     if (training_ == nullptr) continue;
     const Tensor& dlogits = logits;  // in place
     linear_backward(ctx_, {.x = y,
@@ -226,7 +229,8 @@ double Gpt2Pass::loss() {
                            .accumulate = training_->accumulate || begin > 0});
   }
   const auto* row_losses = losses.as<float>();
-  return std::accumulate(row_losses, row_losses + rows_, 0.0) / static_cast<double>(counted);
+  const double sum = std::accumulate(row_losses, row_losses + rows_, 0.0);
+  return counted == 0 ? 0 : sum / static_cast<double>(counted);
 }
 
 // Backward

@@ -37,8 +37,9 @@ class Gpt2Pass {
   };
 
   // What a block keeps from forward to backward; in evaluation all blocks share one set. The
-  // outputs of its layernorms and of GELU are not among it: computing them again costs about 1% of
-  // a step, and keeping them would take 6 units of memory beside these 10 (of M·C, F = 4C).
+  // outputs of its layernorms and of GELU are not among it: computing them again costs 0.3% of a
+  // step in f32 and 0.7% in bf16 (124M, T = 1024), and keeping them would take 6 units of memory
+  // beside these 10 (units of M·C, F = 4C).
   struct Activations {
     Tensor x;         // [M, C]      the residual stream on entry
     Tensor qkv;       // [M, 3C]

@@ -221,9 +221,12 @@ TEST(Gpt2, NoCountedLabelsGiveNoLossAndNoGradient) {
   batch.labels[0] = batch.labels[9] = 1;  // nothing predicts a first token
   EXPECT_EQ(counted_labels(batch.view().labels), 0);
   EXPECT_EQ(model.loss(ctx, batch.view()), 0);
-  EXPECT_EQ(model.forward_backward(ctx, batch.view(), {}), 0);
-  for (const auto& [name, values] : gradients_of(model)) {
-    EXPECT_TRUE(is_equal(name, values, std::vector<double>(values.size(), 0)));
+  for (const double share : {1.0, 0.0}) {  // 0: of the labels of a step
+    model.for_each_parameter([](Parameter& p) { poison(p.grad); });
+    EXPECT_EQ(model.forward_backward(ctx, batch.view(), {.loss_scale = share}), 0);
+    for (const auto& [name, values] : gradients_of(model)) {
+      EXPECT_TRUE(is_equal(name, values, std::vector<double>(values.size(), 0)));
+    }
   }
 }
 
