@@ -45,18 +45,21 @@ STROBE_INLINE I32 widen_mask(const int8_t* keep) {
 template <class T>
 void run(const T* x, const T* residual, T* y, int64_t first, int64_t count, uint32_t threshold,
          uint32_t key0, uint32_t key1, float keep_scale) {
-  alignas(64) int8_t keep[kBlock];
-  if (threshold == 0) std::memset(keep, -1, sizeof(keep));
-  const F32 scale = broadcast(threshold == 0 ? 1.0f : keep_scale);
+  const auto base = [&](int64_t i, auto lanes) {
+    return residual == nullptr ? zero() : lanes.load(residual + i);
+  };
+  if (threshold == 0) {
+    return for_vectors(count, [&](int64_t i, auto lanes) {
+      lanes.store(y + i, lanes.load(x + i) + base(i, lanes));
+    });
+  }
   for (int64_t begin = 0; begin < count; begin += kBlock) {
-    if (threshold != 0) {
-      decide_block(keep, static_cast<uint64_t>(first + begin) / 16, threshold, key0, key1);
-    }
+    alignas(64) int8_t keep[kBlock];
+    decide_block(keep, static_cast<uint64_t>(first + begin) / 16, threshold, key0, key1);
     const int64_t size = count - begin < kBlock ? count - begin : kBlock;
     for_vectors(size, [&](int64_t i, auto lanes) {
-      const F32 base = residual == nullptr ? zero() : lanes.load(residual + begin + i);
       const F32 kept = select(widen_mask(keep + i), lanes.load(x + begin + i), zero());
-      lanes.store(y + begin + i, fma(kept, scale, base));
+      lanes.store(y + begin + i, fma(kept, broadcast(keep_scale), base(begin + i, lanes)));
     });
   }
 }
