@@ -4,8 +4,8 @@
 
 namespace strobe {
 
-// The commands of the program, each in a file of its name. They return the exit code: 0, or 128 + the
-// signal's number when one (Ctrl-C: 130) stopped the work early; what went wrong they throw.
+// The commands of the program, each in a file of its name. They return the exit code: 0, or 128 +
+// the signal's number when one (Ctrl-C: 130) stopped the work early; what went wrong they throw.
 int info_command(const Arguments& arguments);
 int train_command(const Arguments& arguments);
 int compare_command(const Arguments& arguments);

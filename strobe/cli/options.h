@@ -14,8 +14,8 @@ namespace strobe {
 // The words after `strobe <command>`.
 using Arguments = std::vector<std::string>;
 
-// What the user typed cannot be meant; main() prints it and exits 2. Everything else that goes wrong
-// is an Error, exit 1.
+// What the user typed cannot be meant; main() prints it and exits 2. Everything else that goes
+// wrong is an Error, exit 1.
 class UsageError : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
@@ -43,8 +43,8 @@ class OptionParser {
   void operator()(E& value, const OptionInfo& info,
                   std::initializer_list<std::type_identity_t<E>> choices);
 
-  // Sets the options. False when --help was asked for, and printed. Throws UsageError for a word that
-  // is no option, a value that cannot be read or is not allowed, and a value that is missing.
+  // Sets the options. False when --help was asked for, and printed. Throws UsageError for a word
+  // that is no option, a value that cannot be read or is not allowed, and a value that is missing.
   bool parse(const Arguments& arguments);
 
  private:

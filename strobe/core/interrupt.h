@@ -2,8 +2,8 @@
 
 namespace strobe {
 
-// While it lives, Ctrl-C (SIGINT) and SIGTERM ask for a stop instead of ending the process; a second
-// one ends it at once. Long work looks at signal() between its steps. One at a time.
+// While it lives, Ctrl-C (SIGINT) and SIGTERM ask for a stop instead of ending the process; a
+// second one ends it at once. Long work looks at signal() between its steps. One at a time.
 class InterruptGuard {
  public:
   InterruptGuard();

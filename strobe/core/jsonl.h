@@ -21,7 +21,8 @@ class JsonlWriter {
   JsonlWriter(const JsonlWriter&) = delete;
   JsonlWriter& operator=(const JsonlWriter&) = delete;
 
-  // NaN and infinity become null: JSON has no word for them. Bytes that are not UTF-8 become U+FFFD.
+  // NaN and infinity become null: JSON has no word for them. Bytes that are not UTF-8 become
+  // U+FFFD.
   void write(const Json& object);
 
   const std::string& path() const { return path_; }

@@ -14,12 +14,12 @@ namespace strobe {
 //
 //   template <class Visitor> void visit(Visitor&& visit) {
 //     visit.group("Data");   // a heading of --help for those that follow
-//     visit(batch, {.name = "batch", .unit = "sequences", .help = "size of a micro-batch", .min = 1});
+//     visit(batch, {.name = "batch", .unit = "sequences", .help = "in a batch", .min = 1});
 //     visit(dtype, {.name = "dtype", .help = "…"}, {DType::f32, DType::bf16});
 //   }
 //
-// which is the only place that names them: the command line's parser and --help (strobe/cli), and the
-// JSON of a results file (below), are visitors. A field is an int64_t, uint64_t, double, bool,
+// which is the only place that names them: the command line's parser and --help (strobe/cli), and
+// the JSON of a results file (below), are visitors. A field is an int64_t, uint64_t, double, bool,
 // std::string, or an enum with to_text(), whose allowed values are the third argument.
 struct OptionInfo {
   const char* name = "";  // "weight_decay": in JSON so, on the command line --weight-decay

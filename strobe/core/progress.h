@@ -17,8 +17,8 @@ struct ProgressState {
   double seconds = 0;  // since the beginning
 };
 
-// "train [#####···············]  120/500  loss 2.3456  12.3k tokens/s  1m 23s left", at most `width`
-// columns (the bar shrinks first). The time left assumes the mean speed so far.
+// "train [#####..............]  120/500  loss 2.3456  12.3k tokens/s  1m 23s left", at most
+// `width` columns (the bar shrinks first). The time left assumes the mean speed so far.
 std::string progress_line(const std::string& label, const ProgressState& state, int width);
 
 // "12.3k" for 12345: three digits and k, M or G.

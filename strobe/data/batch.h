@@ -33,8 +33,8 @@ struct Split {
 Split split_samples(int64_t samples, double validation_fraction);
 
 // Training's batches, without end: every epoch is all samples of the range in a new random order, a
-// batch may end one epoch and begin the next. Batch n is a function of (seed, n) alone, so a run can
-// continue at any place.
+// batch may end one epoch and begin the next. Batch n is a function of (seed, n) alone, so a run
+// can continue at any place.
 class ShuffledBatches {
  public:
   ShuffledBatches(const Dataset& dataset, SampleRange range, int64_t batch, int64_t seq,

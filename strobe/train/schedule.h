@@ -12,8 +12,9 @@ constexpr std::string_view to_text(ScheduleKind kind) {
   return names[static_cast<int>(kind)];
 }
 
-// The learning rate over a run of `steps` steps, counted from 1: it rises in `warmup` equal parts to
-// `peak`, then stays (constant) or falls towards `floor`, which it would reach at step steps + 1.
+// The learning rate over a run of `steps` steps, counted from 1: it rises in `warmup` equal parts
+// to `peak`, then stays (constant) or falls towards `floor`, which it would reach at step
+// steps + 1.
 struct Schedule {
   ScheduleKind kind = ScheduleKind::constant;
   double peak = 0;

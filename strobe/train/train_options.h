@@ -140,8 +140,10 @@ struct TrainOptions {
     visit(warmup, {.name = "warmup", .unit = "steps", .help = "of linear rise", .min = 0});
     visit(min_learning_rate, {.name = "min_learning_rate", .help = "where decay ends", .min = 0});
     visit(weight_decay, {.name = "weight_decay", .help = "of matrices", .min = 0});
-    visit(beta1, {.name = "beta1", .help = "of the first moment", .min = 0, .max = 1, .below_max = true});
-    visit(beta2, {.name = "beta2", .help = "of the second moment", .min = 0, .max = 1, .below_max = true});
+    visit(beta1,
+          {.name = "beta1", .help = "of the first moment", .min = 0, .max = 1, .below_max = true});
+    visit(beta2,
+          {.name = "beta2", .help = "of the second moment", .min = 0, .max = 1, .below_max = true});
     visit(epsilon, {.name = "epsilon", .help = "of AdamW", .min = 1e-16});
     visit(clip, {.name = "clip", .help = "largest gradient norm; 0: no clipping", .min = 0});
   }
