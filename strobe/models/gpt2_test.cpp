@@ -251,6 +251,20 @@ TEST(Gpt2, PaddingChangesNothing) {
   EXPECT_LE(relative_error(padded_logits, logits), 1e-6);
 }
 
+TEST(Gpt2, LogitsDependOnThePastAlone) {
+  Context ctx(Device{}, kPoison);
+  Gpt2 model(ctx, tiny_config());
+  randomize(ctx, model, 1);
+  TestBatch whole = random_batch(model.config(), 1, 40, 2);
+  const std::vector<double> logits = to_doubles(model.logits(ctx, whole.view()));
+  for (const int64_t time : {1, 2, 23}) {
+    Gpt2Batch prefix = whole.view();
+    prefix.tokens = prefix.tokens.slice(1, 0, time);
+    const std::vector<double> expected(logits.begin(), logits.begin() + time * 43);
+    EXPECT_LE(relative_error(to_doubles(model.logits(ctx, prefix)), expected), 1e-6) << time;
+  }
+}
+
 TEST(Gpt2, ThreadsDoNotChangeTheResult) {
   const int threads = thread_count();
   std::vector<NamedValues> gradients;
