@@ -47,7 +47,8 @@ std::vector<TypicalProblem> typical_problems() {
   grouped.head_dim = 128;
   AttentionProblem long_window = training(1, 8192, 12, DType::f32);
   long_window.mask = window(1024, 0);
-  return {{"short, f32", training(4, 64, 12, DType::f32)},
+  return {{"tiny, f32", training(4, 16, 12, DType::f32)},
+          {"short, f32", training(4, 64, 12, DType::f32)},
           {"the lab's, f32, dropout, padding", lab},
           {"GPT-2, f32", training(1, 1024, 12, DType::f32)},
           {"GPT-2, bf16", training(1, 1024, 12, DType::bf16)},
@@ -60,27 +61,18 @@ std::string shape_text(const AttentionProblem& p) {
                      p.head_dim, p.mask.kind);
 }
 
-// Every implementation with its reason: the first that can run is the one that does.
+// Every implementation with its reason.
 Json attention_json(const Context& ctx, const TypicalProblem& typical) {
   Json rows = Json::array();
-  std::string_view chosen;
-  for (const AttentionImpl& impl : attention_impls()) {
-    std::string reason = impl.why_not(typical.problem, ctx.device());
-    const char* verdict = !reason.empty() ? "cannot run" : chosen.empty() ? "chosen" : "can run";
-    if (reason.empty() && chosen.empty()) {
-      chosen = impl.name;
-      reason = "first in the order of preference that can run it";
-    } else if (reason.empty()) {
-      reason = fmt::format("{} is preferred", chosen);
-    }
-    rows.push_back({{"name", impl.name},
-                    {"algorithm", to_text(impl.algorithm)},
-                    {"verdict", verdict},
-                    {"reason", reason}});
+  for (const AttentionVerdict& row : explain_attention(ctx, typical.problem)) {
+    rows.push_back({{"name", row.impl->name},
+                    {"algorithm", to_text(row.impl->algorithm)},
+                    {"verdict", row.is_chosen ? "chosen" : row.can_run ? "can run" : "cannot run"},
+                    {"reason", row.reason}});
   }
   return {{"problem", typical.what},
           {"shape", shape_text(typical.problem)},
-          {"chosen", chosen.empty() ? Json(nullptr) : Json(chosen)},
+          {"chosen", select_attention(ctx, typical.problem).name},
           {"implementations", rows}};
 }
 

@@ -205,7 +205,38 @@ std::span<const AttentionImpl> attention_impls() {
 }
 
 const AttentionImpl& select_attention(const Context& ctx, const AttentionProblem& problem) {
-  return select("attention", attention_impls(), problem, ctx.device(), ctx.wish("attention"));
+  const Wish& wish = ctx.wish("attention");
+  if (wish.implementation.empty() && wish.algorithm == Algorithm::any) {
+    for (const AttentionImpl& impl : attention_impls()) {
+      if (impl.why_slower != nullptr && !impl.why_slower(problem).empty()) continue;
+      if (impl.why_not(problem, ctx.device()).empty()) return impl;
+    }
+  }
+  return select("attention", attention_impls(), problem, ctx.device(), wish);
+}
+
+std::vector<AttentionVerdict> explain_attention(const Context& ctx,
+                                                const AttentionProblem& problem) {
+  const AttentionImpl& chosen = select_attention(ctx, problem);
+  const Wish& wish = ctx.wish("attention");
+  std::vector<AttentionVerdict> verdicts;
+  const bool is_free = wish.implementation.empty() && wish.algorithm == Algorithm::any;
+  std::string why_chosen;
+  for (const AttentionImpl& impl : attention_impls()) {
+    AttentionVerdict verdict = {.impl = &impl, .can_run = false, .is_chosen = &impl == &chosen};
+    verdict.reason = impl.why_not(problem, ctx.device());
+    verdict.can_run = verdict.reason.empty();
+    if (verdict.is_chosen) {
+      verdict.reason =
+          why_chosen.empty() ? "first in the order of preference that can run it" : why_chosen;
+    } else if (verdict.can_run) {
+      if (is_free && impl.why_slower != nullptr) verdict.reason = impl.why_slower(problem);
+      if (why_chosen.empty()) why_chosen = verdict.reason;
+      if (verdict.reason.empty()) verdict.reason = fmt::format("{} is preferred", chosen.name);
+    }
+    verdicts.push_back(verdict);
+  }
+  return verdicts;
 }
 
 Wish attention_wish(std::string_view name) {

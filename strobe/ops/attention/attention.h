@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "strobe/core/context.h"
 #include "strobe/core/random.h"
@@ -35,10 +36,10 @@ struct AttentionPadding {
 };
 
 struct AttentionForward {
-  Tensor q;     // [B, Tq, Hq, D]
-  Tensor k, v;  // [B, Tk, Hkv, D]
-  Tensor out;   // [B, Tq, Hq, D]          set
-  Tensor lse;   // [B, Hq, Tq] f32, contiguous  set: natural log of the scores' exp sum (eq. 2)
+  Tensor q;         // [B, Tq, Hq, D]
+  Tensor k, v;      // [B, Tk, Hkv, D]
+  Tensor out;       // [B, Tq, Hq, D]          set
+  Tensor lse;       // [B, Hq, Tq] f32, contiguous  set: natural log of the scores' exp sum (eq. 2)
   float scale = 0;  // usually 1/sqrt(D)
   Mask mask;
   AttentionPadding padding;
@@ -75,7 +76,7 @@ void attention_backward(Context& ctx, const AttentionBackward& args);
 
 // Everything that decides which implementation runs, and how much memory it takes.
 struct AttentionProblem {
-  int64_t batch = 0;  // sequences, also when packed
+  int64_t batch = 0;             // sequences, also when packed
   int64_t seq_q = 0, seq_k = 0;  // packed: the sums over all sequences
   int64_t packed_pairs = 0;      // packed: Σ Tq·Tk over the sequences
   int64_t packed_pairs_max = 0;  // packed: the largest Tq·Tk of a sequence
@@ -95,20 +96,33 @@ AttentionProblem problem_of(const AttentionBackward& args);
 
 // A row of the table of implementations.
 struct AttentionImpl {
-  std::string_view name;  // "cpu_flash_avx512"
-  Algorithm algorithm;    // standard or flash
+  std::string_view name;                                           // "cpu_flash_avx512"
+  Algorithm algorithm;                                             // standard or flash
   std::string (*why_not)(const AttentionProblem&, const Device&);  // empty: can run
-  int64_t (*saved_bytes)(const AttentionProblem&);      // kept from forward to backward
+  int64_t (*saved_bytes)(const AttentionProblem&);                 // kept from forward to backward
   int64_t (*workspace_bytes)(const AttentionProblem&);  // during a pass: the larger of the two
   void (*forward)(Context&, const AttentionForward&);
   void (*backward)(Context&, const AttentionBackward&);
+  // Empty: nothing below it in the table is known to be faster. Null: never.
+  std::string (*why_slower)(const AttentionProblem&) = nullptr;
 };
 
 // Best first. Tests, benchmarks and `strobe info` enumerate the same rows.
 std::span<const AttentionImpl> attention_impls();
 
-// The implementation that attention_forward would run.
+// The implementation that attention_forward would run: of those that the context allows, the first
+// that can run the problem and is not slower there than another one; what a wish names is not asked
+// how fast it is.
 const AttentionImpl& select_attention(const Context& ctx, const AttentionProblem& problem);
+
+// What select_attention thinks of every row of the table, in its order.
+struct AttentionVerdict {
+  const AttentionImpl* impl;
+  bool can_run, is_chosen;
+  std::string reason;  // why it is chosen, or why not
+};
+std::vector<AttentionVerdict> explain_attention(const Context& ctx,
+                                                const AttentionProblem& problem);
 
 // What a user means by a name: an algorithm (any, standard, flash), or one implementation. Throws
 // an Error that lists all names when there is none such.

@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <functional>
+#include <optional>
 
 #include "strobe/core/context.h"
 #include "strobe/ops/attention/attention.h"
@@ -246,6 +247,33 @@ TEST_F(AttentionValidation, NoImplementation) {
               std::string::npos)
         << error;
   }
+}
+
+TEST(AttentionSelection, TakesTheFasterAlgorithmAndSaysWhy) {
+  Context ctx;
+  AttentionProblem p = {
+      .batch = 1, .seq_q = 16, .seq_k = 16, .heads_q = 12, .heads_kv = 12, .head_dim = 64};
+  const auto chosen = [&] {
+    std::optional<AttentionVerdict> found;
+    const std::vector<AttentionVerdict> verdicts = explain_attention(ctx, p);
+    EXPECT_EQ(verdicts.size(), attention_impls().size());
+    for (const AttentionVerdict& verdict : verdicts) {
+      EXPECT_FALSE(verdict.reason.empty()) << verdict.impl->name;
+      if (!verdict.is_chosen) continue;
+      EXPECT_FALSE(found) << "two are chosen";
+      EXPECT_EQ(verdict.impl, &select_attention(ctx, p));
+      found = verdict;
+    }
+    return found.value();
+  };
+  EXPECT_EQ(chosen().impl->algorithm, Algorithm::standard);
+  EXPECT_EQ(chosen().reason, "standard is faster up to 16 queries and keys of head_dim 64 in f32");
+  p.seq_k = 17;
+  EXPECT_EQ(chosen().impl->algorithm, Algorithm::flash);
+  EXPECT_EQ(chosen().reason, "first in the order of preference that can run it");
+  p.seq_k = 16;
+  ctx.prefer("attention", {.algorithm = Algorithm::flash});
+  EXPECT_EQ(chosen().impl->algorithm, Algorithm::flash);
 }
 
 }  // namespace
