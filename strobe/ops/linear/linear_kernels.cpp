@@ -1,5 +1,5 @@
-// What a fully connected layer needs beside its matrix products: the bias's gradient, and GELU where
-// its argument is kept.
+// What a fully connected layer needs beside its matrix products: the bias's gradient, GELU where its
+// argument is kept, and the rounding of sums made in f32.
 #include "strobe/ops/linear/linear_kernels.h"
 
 #include "strobe/simd/loop.h"
@@ -38,11 +38,16 @@ void gelu_array(const T* x, T* y, int64_t count) {
   for_vectors(count, [&](int64_t i, auto lanes) { lanes.store(y + i, gelu(lanes.load(x + i))); });
 }
 
+template <class T>
+void round_array(const float* x, T* y, int64_t count) {
+  for_vectors(count, [&](int64_t i, auto lanes) { lanes.store(y + i, lanes.load(x + i)); });
+}
+
 }  // namespace
 
 constinit const KernelTable<LinearKernels> linear_kernels = {
-    {&sum_columns<float>, &gelu_array<float>},
-    {&sum_columns<bf16>, &gelu_array<bf16>},
+    {&sum_columns<float>, &gelu_array<float>, &round_array<float>},
+    {&sum_columns<bf16>, &gelu_array<bf16>, &round_array<bf16>},
 };
 
 }  // namespace strobe::STROBE_ISA

@@ -13,6 +13,7 @@ struct LinearKernels {
   void (*sum_columns)(const T* x, int64_t stride, int64_t rows, float* sums, int64_t columns,
                       bool accumulate);
   void (*gelu)(const T* x, T* y, int64_t count);
+  void (*round)(const float* x, T* y, int64_t count);  // y = x
 };
 
 namespace scalar {

@@ -208,6 +208,18 @@ TEST(Linear, ConformsToReference) {
                            run_case);
 }
 
+// A vocabulary's columns, which the backward pass takes in pieces.
+TEST(Linear, ManyColumnsConform) {
+  testing::run_conformance("linear", linear_impls(),
+                           {"m=3 k=5 n=16500 dtype=f32 out=f32 transposed=1 gap=0 bias=1 gelu=0 "
+                            "dx=1 accumulate=0 seed=1",
+                            "m=3 k=5 n=20011 dtype=bf16 out=bf16 transposed=1 gap=3 bias=0 gelu=0 "
+                            "dx=1 accumulate=1 seed=2",
+                            "m=2 k=9 n=16384 dtype=bf16 out=f32 transposed=0 gap=0 bias=0 gelu=0 "
+                            "dx=0 accumulate=1 seed=3"},
+                           run_case);
+}
+
 // Small integers: every sum is exact, so is the result.
 void run_exact_case(Context& ctx, const CaseLine& c) {
   testing::TensorSource make{ctx.arena(), c.random()};
