@@ -32,7 +32,7 @@ struct MemoryReport {
   std::array<int64_t, kMemoryUses> peak_bytes{};  // of each category by itself
   int64_t current_total_bytes = 0;
   int64_t peak_total_bytes = 0;  // of the sum: at most the sum of the peaks
-  std::array<int64_t, kMemoryUses> at_peak_bytes{};  // in use when the sum peaked; they add up to it
+  std::array<int64_t, kMemoryUses> at_peak_bytes{};  // when the sum peaked: they add up to it
 };
 
 struct ArenaOptions {
@@ -43,7 +43,7 @@ struct ArenaOptions {
 };
 
 // Owner of all tensors' memory: a stack. An allocation lives until the Scope in which it was made
-// ends, or as long as the arena. Addresses are 64-byte aligned and never move. One thread at a time.
+// ends, or as long as the arena. Addresses are 64-byte aligned and do not move. For one thread.
 class Arena {
  public:
   explicit Arena(ArenaOptions options = options_from_environment());

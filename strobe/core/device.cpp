@@ -3,6 +3,10 @@
 #include <sched.h>
 #include <unistd.h>
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 #include <cstdlib>
 #include <fstream>
 
@@ -11,11 +15,18 @@
 namespace strobe {
 namespace {
 
+#if defined(__x86_64__)
+// clang 14's __builtin_cpu_supports() does not know this one.
+bool has_f16c() {
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
+}
+#endif
+
 Isa detect_isa() {
 #if defined(__x86_64__)
   __builtin_cpu_init();
-  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-                    __builtin_cpu_supports("f16c");
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
   if (!avx2) return Isa::scalar;
   const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
@@ -32,8 +43,8 @@ Isa allowed_isa(Isa detected) {
   for (Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512, Isa::avx512_bf16}) {
     if (to_text(isa) == wish) return isa < detected ? isa : detected;
   }
-  throw_error(fmt::format(
-      "STROBE_MAX_ISA is '{}', allowed are scalar, avx2, avx512, avx512_bf16", wish));
+  throw_error(
+      fmt::format("STROBE_MAX_ISA is '{}', allowed are scalar, avx2, avx512, avx512_bf16", wish));
 }
 
 std::string read_model() {

@@ -25,10 +25,10 @@ constexpr std::string_view to_text(Isa isa) {
 }
 
 struct CpuInfo {
-  std::string model;       // as /proc/cpuinfo names it
-  Isa isa = Isa::scalar;   // the best set that this machine (and STROBE_MAX_ISA) allows
-  int cores = 1;           // that this process may run on
-  long memory_bytes = 0;   // physical memory
+  std::string model;      // as /proc/cpuinfo names it
+  Isa isa = Isa::scalar;  // the best set that this machine (and STROBE_MAX_ISA) allows
+  int cores = 1;          // that this process may run on
+  long memory_bytes = 0;  // physical memory
 };
 
 // Read once. The environment variable STROBE_MAX_ISA (scalar, avx2, avx512, avx512_bf16) lowers

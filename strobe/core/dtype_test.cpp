@@ -97,8 +97,8 @@ TYPED_TEST(HalfTypes, RoundsNeighboursOfEveryTieLikeDoubleArithmetic) {
 }
 
 TYPED_TEST(HalfTypes, OverflowGivesInfinityAndNaNStaysNaN) {
-  const double ulp = std::ldexp(1.0, std::ilogb(format_of<TypeParam>().largest) -
-                                         format_of<TypeParam>().digits + 1);
+  const double ulp = std::ldexp(
+      1.0, std::ilogb(format_of<TypeParam>().largest) - format_of<TypeParam>().digits + 1);
   const auto tie = static_cast<float>(format_of<TypeParam>().largest + ulp / 2);
   expect_rounds_like_double<TypeParam>(std::nextafter(tie, 0.0f));
   EXPECT_EQ(to_f32(from_f32<TypeParam>(std::nextafter(tie, 0.0f))),

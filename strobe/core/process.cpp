@@ -29,9 +29,9 @@ using File = std::unique_ptr<std::FILE, CloseFile>;
 File temporary_file(const std::string& content = {}) {
   File file(std::tmpfile());
   check(file != nullptr, "cannot make a temporary file: ", std::strerror(errno));
-  const bool is_written = std::fwrite(content.data(), 1, content.size(), file.get()) ==
-                              content.size() &&
-                          std::fflush(file.get()) == 0;
+  const bool is_written =
+      std::fwrite(content.data(), 1, content.size(), file.get()) == content.size() &&
+      std::fflush(file.get()) == 0;
   check(is_written, "cannot write a temporary file: ", std::strerror(errno));
   std::rewind(file.get());
   return file;

@@ -26,8 +26,8 @@ TEST(ProcessTest, AMissingProgramIsNoError) {
 TEST(ProcessTest, PassesASignalOn) {
   const Stopwatch watch;
   const auto signal = [&] { return watch.ms() > 50 ? SIGTERM : 0; };
-  const auto result = run_process(
-      {"sleep", "60"}, {.input = {}, .capture_stderr = false, .signal = signal});
+  const auto result =
+      run_process({"sleep", "60"}, {.input = {}, .capture_stderr = false, .signal = signal});
   EXPECT_EQ(result->exit_code, 128 + SIGTERM);
   EXPECT_LT(watch.seconds(), 30);
 }

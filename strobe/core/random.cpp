@@ -10,8 +10,8 @@ namespace strobe {
 Dropout Dropout::with(double p, PhiloxKey key) {
   check(p >= 0 && p < 1, "dropout is ", p, ", allowed is [0, 1)");
   const auto threshold = static_cast<uint32_t>(std::lround(p * 256));
-  check(p == 0 || (threshold > 0 && threshold < 256), "dropout ", p,
-        " rounds to ", threshold / 256.0, "; it is applied in steps of 1/256, from 1/256 to 255/256");
+  check(p == 0 || (threshold > 0 && threshold < 256), "dropout ", p, " rounds to ",
+        threshold / 256.0, "; it is applied in steps of 1/256, from 1/256 to 255/256");
   return {.threshold = threshold, .key = key};
 }
 

@@ -30,8 +30,8 @@ struct Wish {
 // A row of the table of an op that has one algorithm: everything but attention.
 template <class Forward, class Backward>
 struct OpImpl {
-  std::string_view name;                                            // "cpu_avx512"
-  std::string (*why_not)(DType dtype, const Device& device);        // empty: can run
+  std::string_view name;                                      // "cpu_avx512"
+  std::string (*why_not)(DType dtype, const Device& device);  // empty: can run
   void (*forward)(Context&, const Forward&);
   void (*backward)(Context&, const Backward&);
 };

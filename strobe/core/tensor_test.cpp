@@ -80,7 +80,10 @@ TEST_F(TensorViews, ViewReshapesContiguousTensors) {
   const Tensor flat = t_.view({6, 4});
   EXPECT_EQ(flat.strides, (Shape{4, 1}));
   EXPECT_EQ(flat.data, t_.data);
-  EXPECT_EQ(message_of([&] { t_.view({5, 5}); }), "view of shape [5, 5] of a tensor of shape [2, 3, 4]");
+  EXPECT_EQ(message_of([&] {
+              t_.view({5, 5});
+            }),
+            "view of shape [5, 5] of a tensor of shape [2, 3, 4]");
   EXPECT_EQ(message_of([&] { t_.transpose(0, 1).view({24}); }),
             "view of a tensor of shape [3, 2, 4] that is not contiguous");
 }
@@ -98,9 +101,13 @@ TEST_F(TensorViews, ReadsOnlyItsOwnType) {
 
 TEST_F(TensorViews, ChecksNameTheArgumentAndBothValues) {
   EXPECT_EQ(message_of([&] { check_shape("x", t_, {2, 3, 4}); }), "no error");
-  EXPECT_EQ(message_of([&] { check_shape("x", t_, {2, 3, 5}); }),
+  EXPECT_EQ(message_of([&] {
+              check_shape("x", t_, {2, 3, 5});
+            }),
             "x has shape [2, 3, 4], expected [2, 3, 5]");
-  EXPECT_EQ(message_of([&] { check_tensor("x", t_, DType::bf16, {2, 3, 4}); }),
+  EXPECT_EQ(message_of([&] {
+              check_tensor("x", t_, DType::bf16, {2, 3, 4});
+            }),
             "x is f32, expected bf16");
   EXPECT_EQ(message_of([&] { check_tensor("x", Tensor{}, DType::f32, {2}); }), "x is missing");
 }

@@ -146,8 +146,8 @@ void execute(Context& ctx, const Matmul& args) {
   stream.wait();
 }
 
-// The stride of a dimension of size 1 means nothing, but oneDNN reads the layout from it: gives it the
-// value that makes the matrix row-major, or column-major where that cannot be.
+// The stride of a dimension of size 1 means nothing, but oneDNN reads the layout from it: gives it
+// the value that makes the matrix row-major, or column-major where that cannot be.
 Tensor with_clear_layout(Tensor t) {
   const int row = t.rank() - 2, column = t.rank() - 1;
   if (t.shape[column] == 1) t.strides[column] = 1;

@@ -55,7 +55,8 @@ std::vector<float> floats_between(float begin, float end) {
 }
 
 double ulp_of(double x) {
-  return std::ldexp(1.0, std::max(std::ilogb(x), std::numeric_limits<float>::min_exponent - 1) - 23);
+  return std::ldexp(1.0,
+                    std::max(std::ilogb(x), std::numeric_limits<float>::min_exponent - 1) - 23);
 }
 
 using Map = void (*)(const float* x, float* y, int64_t n);

@@ -28,8 +28,8 @@ float maximum(const float* x) { return max_lanes(load(x)); }
 
 void philox7(uint32_t counter, uint32_t key0, uint32_t key1, uint32_t* words) {
   const U32 counters = broadcast_u32(counter) + bit_cast_to<U32>(lane_index());
-  const PhiloxLanes random = philox<7>(
-      {{counters, broadcast_u32(1), broadcast_u32(2), broadcast_u32(3)}}, key0, key1);
+  const PhiloxLanes random =
+      philox<7>({{counters, broadcast_u32(1), broadcast_u32(2), broadcast_u32(3)}}, key0, key1);
   for (int i = 0; i < kLanes; ++i) {
     for (int w = 0; w < 4; ++w) words[4 * i + w] = random.word[w][i];
   }

@@ -1,6 +1,6 @@
 // Vectors of f32 for CPU kernels: one register of the instruction set that the file is compiled
-// for. A kernel file is compiled once per instruction set (strobe_add_isa_sources in cmake/isa.cmake)
-// with STROBE_ISA naming the namespace, and exports its functions through a table.
+// for. A kernel file is compiled once per instruction set (strobe_add_isa_sources in
+// cmake/isa.cmake) with STROBE_ISA naming the namespace, and exports its functions through a table.
 //
 // Such a file must define everything inside namespace strobe::STROBE_ISA and include no header with
 // inline functions of other namespaces that it calls: the linker keeps one copy of an inline

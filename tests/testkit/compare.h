@@ -16,9 +16,10 @@ namespace strobe::testing {
 //   max |actual − reference| ≤ 2·max |plain − reference| + 2 ulp(max |reference|)   over all, and
 //   the same holds for the root mean square of every row by itself (a bad row cannot hide).
 // NaN never passes, unless the reference itself is −∞ or +∞ there and the values are equal.
-// `row` is the length of a row; the values are row-major. Where the result is a difference of larger
-// terms, `terms` is the largest sum of their absolute values, and counts in place of max |reference|.
-::testing::AssertionResult as_good_as_plain(std::string_view name, const std::vector<double>& actual,
+// Values are row-major in rows of `row`. Where the result is a difference of larger terms, `terms`
+// is the largest sum of their absolute values, and counts in place of max |reference|.
+::testing::AssertionResult as_good_as_plain(std::string_view name,
+                                            const std::vector<double>& actual,
                                             const std::vector<double>& plain,
                                             const std::vector<double>& reference, int64_t row,
                                             DType dtype, double terms = 0);

@@ -38,16 +38,14 @@ std::vector<double> to_doubles(const Tensor& tensor) {
 
 void fill(const Tensor& tensor, const std::function<double()>& next) {
   if (tensor.dtype == DType::i32) {
-    for_each_offset(tensor, [&](int64_t i) {
-      tensor.as<int32_t>()[i] = static_cast<int32_t>(next());
-    });
+    for_each_offset(tensor,
+                    [&](int64_t i) { tensor.as<int32_t>()[i] = static_cast<int32_t>(next()); });
     return;
   }
   with_float_type(tensor.dtype, [&](auto type) {
     using T = decltype(type);
-    for_each_offset(tensor, [&](int64_t i) {
-      tensor.as<T>()[i] = from_f32<T>(static_cast<float>(next()));
-    });
+    for_each_offset(
+        tensor, [&](int64_t i) { tensor.as<T>()[i] = from_f32<T>(static_cast<float>(next())); });
   });
 }
 
@@ -69,8 +67,8 @@ void fill_integers(const Tensor& tensor, Random& random, int limit) {
 void poison(const Tensor& tensor) {
   const size_t size = size_of(tensor.dtype);
   for_each_offset(tensor, [&](int64_t i) {
-    std::memset(static_cast<char*>(tensor.data) + i * size, tensor.dtype == DType::i32 ? 0x7f : 0xff,
-                size);
+    std::memset(static_cast<char*>(tensor.data) + i * size,
+                tensor.dtype == DType::i32 ? 0x7f : 0xff, size);
   });
 }
 

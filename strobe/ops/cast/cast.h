@@ -7,7 +7,7 @@
 
 namespace strobe {
 
-// to = from, rounded to the nearest value of to's type (ties to even). f32, f16 and bf16, contiguous.
+// to = from, rounded to nearest in to's type (ties to even). f32, f16 and bf16, contiguous.
 struct Cast {
   Tensor from;
   Tensor to;  // set

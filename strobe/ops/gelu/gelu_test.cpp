@@ -23,8 +23,8 @@ std::string draw_case(Random& random) {
                      random.below(1000000));
 }
 
-// Bounds: y is x times 1/(1 + e^t); an f32 exponent t of up to 87 has an absolute error of up to 1e-5.
-// A derivative is a sum of terms of size 1.
+// Bounds: y is x times 1/(1 + e^t); an f32 exponent t of up to 87 has an absolute error of up to
+// 1e-5. A derivative is a sum of terms of size 1.
 void run_case(Context& ctx, const CaseLine& c) {
   const Shape shape = {c.number("n")};
   const DType dtype = c.dtype();

@@ -14,7 +14,9 @@
 namespace strobe {
 namespace {
 
-void expect_success(cudaError_t error) { ASSERT_EQ(error, cudaSuccess) << cudaGetErrorString(error); }
+void expect_success(cudaError_t error) {
+  ASSERT_EQ(error, cudaSuccess) << cudaGetErrorString(error);
+}
 
 // Skips with the reason where there is no GPU to run on.
 class DeviceFunctions : public ::testing::Test {
@@ -42,7 +44,8 @@ auto on_device(int64_t count, Function function) {
   expect_success(cudaMalloc(&device, count * sizeof(Result)));
   evaluate_kernel<<<static_cast<unsigned>((count + 255) / 256), 256>>>(function, count, device);
   expect_success(cudaGetLastError());
-  expect_success(cudaMemcpy(results.data(), device, count * sizeof(Result), cudaMemcpyDeviceToHost));
+  expect_success(
+      cudaMemcpy(results.data(), device, count * sizeof(Result), cudaMemcpyDeviceToHost));
   expect_success(cudaFree(device));
   return results;
 }
@@ -74,12 +77,12 @@ struct PhiloxAt {
 };
 
 TEST_F(DeviceFunctions, PhiloxGivesThePublishedKnownAnswers) {
-  const std::vector<uint32_t> after_7 = {
-      0x5f6fb709u, 0x0d893f64u, 0x4f121f81u, 0x4f730a48u, 0x5207ddc2u, 0x45165e59u,
-      0x4d8ee751u, 0x8c52f662u, 0x4dfccabau, 0x190a87f0u, 0xc47362bau, 0xb6b5242au};
-  const std::vector<uint32_t> after_10 = {
-      0x6627e8d5u, 0xe169c58du, 0xbc57ac4cu, 0x9b00dbd8u, 0x408f276du, 0x41c83b0eu,
-      0xa20bc7c6u, 0x6d5451fdu, 0xd16cfe09u, 0x94fdccebu, 0x5001e420u, 0x24126ea1u};
+  const std::vector<uint32_t> after_7 = {0x5f6fb709u, 0x0d893f64u, 0x4f121f81u, 0x4f730a48u,
+                                         0x5207ddc2u, 0x45165e59u, 0x4d8ee751u, 0x8c52f662u,
+                                         0x4dfccabau, 0x190a87f0u, 0xc47362bau, 0xb6b5242au};
+  const std::vector<uint32_t> after_10 = {0x6627e8d5u, 0xe169c58du, 0xbc57ac4cu, 0x9b00dbd8u,
+                                          0x408f276du, 0x41c83b0eu, 0xa20bc7c6u, 0x6d5451fdu,
+                                          0xd16cfe09u, 0x94fdccebu, 0x5001e420u, 0x24126ea1u};
   EXPECT_EQ(flatten(on_device(3, PhiloxAt{7})), after_7);
   EXPECT_EQ(flatten(on_device(3, PhiloxAt{10})), after_10);
 }
@@ -137,11 +140,8 @@ struct KeyTilesAt {
 TEST_F(DeviceFunctions, MasksShowTheHostsElements) {
   for (const Mask& mask : {full(), causal(), window(5, 2), window(0, 0)}) {
     for (const Span keys : {Span{0, kKeys}, Span{7, kKeys - 9}}) {
-      const Visibility visibility = {.mask = mask,
-                                     .seq_q = kQueries,
-                                     .seq_k = kKeys,
-                                     .queries = {0, kQueries},
-                                     .keys = keys};
+      const Visibility visibility = {
+          .mask = mask, .seq_q = kQueries, .seq_k = kKeys, .queries = {0, kQueries}, .keys = keys};
       const VisibleAt visible = {visibility};
       EXPECT_EQ(on_device(kQueries * kKeys, visible), on_host(kQueries * kKeys, visible));
 
