@@ -27,9 +27,10 @@ function(strobe_add_test name)
                        SKIP_REGULAR_EXPRESSION "every test was skipped")
 endfunction()
 
-# strobe_add_bench(<name> SOURCES file… LIBS target…): a Google Benchmark program.
+# strobe_add_bench(<name> SOURCES file… LIBS target…): a Google Benchmark program; none under a
+# sanitizer, whose times would say nothing.
 function(strobe_add_bench name)
-  if(NOT STROBE_TESTS)
+  if(NOT STROBE_TESTS OR STROBE_SANITIZE)
     return()
   endif()
   cmake_parse_arguments(PARSE_ARGV 1 ARG "" "" "SOURCES;LIBS")
