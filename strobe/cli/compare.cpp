@@ -124,18 +124,24 @@ int run_in_own_process(const CompareOptions& options, const std::string& name,
   return child->exit_code;
 }
 
+// What was compared, and where: the two lines above table and picture.
 std::string title_of(const TrainOptions& train) {
-  return fmt::format(
-      "GPT-2, {} layers, {} heads, width {}, {} parameters · B={}, T={}, {} · {}, {} threads",
-      train.n_layer, train.n_head, train.n_embd,
-      short_number(static_cast<double>(parameter_count(model_config(train)))),
-      train.batch * train.accumulation, train.seq, train.dtype, cpu_info().model, thread_count());
+  return fmt::format("GPT-2: {} layers, {} heads, width {}, {} parameters", train.n_layer,
+                     train.n_head, train.n_embd,
+                     short_number(static_cast<double>(parameter_count(model_config(train)))));
 }
 
-Json provenance_row(CompareOptions& options, const std::string& title) {
+std::string subtitle_of(const TrainOptions& train) {
+  return fmt::format("B={}, T={}, {}, dropout {:g} · {}, {} thread{}",
+                     train.batch * train.accumulation, train.seq, train.dtype, train.dropout,
+                     cpu_info().model, thread_count(), thread_count() == 1 ? "" : "s");
+}
+
+Json provenance_row(const CompareOptions& options) {
   Json row = {{"kind", "provenance"}, {"command", "compare"}};
   row.update(provenance());
-  row["title"] = title;
+  row["title"] = title_of(options.train);
+  row["subtitle"] = subtitle_of(options.train);
   row["options"] = options_json(options);
   return row;
 }
@@ -171,13 +177,14 @@ int compare_command(const Arguments& arguments) {
   if (!parse_options(options, arguments)) return 0;
   const std::vector<std::string> names = attention_names(options.attention);
   if (options.train.threads > 0) set_thread_count(static_cast<int>(options.train.threads));
-  const std::string title = title_of(options.train);
+  const Json provenance = provenance_row(options);
   { const TrainingData readable(options.train); }  // else earlier results would be lost for nothing
 
   create_folder(options.out);
   JsonlWriter results(path_in(options, "results.jsonl"));
-  results.write(provenance_row(options, title));
-  fmt::print("{}\n", title);
+  results.write(provenance);
+  fmt::print("{}\n{}\n", provenance["title"].get<std::string>(),
+             provenance["subtitle"].get<std::string>());
 
   const InterruptGuard interrupt;
   std::string failed;

@@ -162,6 +162,11 @@ std::string memory_panel(const std::vector<Bars>& runs) {
          "plot NaN notitle\n";
 }
 
+std::string speedup_text(double speedup) {
+  return speedup >= 1 ? fmt::format("{:.2f}× faster", speedup)
+                      : fmt::format("{:.2f}× slower", 1 / speedup);
+}
+
 std::string gains_panel(const std::vector<Bars>& runs) {
   constexpr int kGroups = 4;
   std::string script = panel_begin(
@@ -183,10 +188,12 @@ std::string gains_panel(const std::vector<Bars>& runs) {
       lowest = std::min(lowest, percent);
       script += rectangle(x, width * 0.9, std::min(percent, 0.0), std::max(percent, 0.0),
                           colour_of(r).strong);
-      std::string text = fmt::format("{:.0f}%", percent);
-      if (speedups[i] > 0) text = fmt::format("{:.2f}× faster\n", speedups[i]) + text;
-      script += label_at(x, std::max(percent, 0.0), text,
-                         speedups[i] > 0 ? "offset 0,2.0 font ',15'" : "offset 0,0.9 font ',15'");
+      const std::string text = fmt::format("{:.0f}%", percent);
+      const bool has_speedup = speedups[i] > 0 && others == 1;  // more bars leave no room for it
+      script += label_at(x, std::max(percent, 0.0),
+                         has_speedup ? speedup_text(speedups[i]) + "\n" + text : text,
+                         fmt::format("offset 0,{} font ',{}'", has_speedup ? 2.0 : 0.9,
+                                     others < 3 ? 15 : 11));
     }
   }
   script += fmt::format(
@@ -205,17 +212,15 @@ std::string setup(const std::string& terminal, const std::string& output, const 
       "set border 3 linecolor rgb '#888888'\nset tics nomirror textcolor rgb '#222222'\n"
       "set xtics scale 0\nset ytics scale 0.5\n"
       "set grid ytics linecolor rgb '#DDDDDD' linetype 1 linewidth 1\n"
-      "set multiplot layout 2,2 title {} font ',21' margins 0.075,0.975,0.085,0.87 spacing "
+      "set multiplot layout 2,2 title {} font ',19' margins 0.075,0.975,0.085,0.865 spacing "
       "0.09,0.155\n",
       terminal, quoted(output), quoted(title));
 }
 
-// "GPT-2 · 4 layers · …" when the provenance row carries the picture's title.
+// The first row's two lines, where it has them.
 std::string title_of(const JsonRows& rows) {
-  for (const auto& row : rows) {
-    if (row["kind"] == "provenance") return row.value("title", "strobe compare");
-  }
-  return "strobe compare";
+  const Json first = rows.empty() ? Json::object() : rows.front();
+  return first.value("title", "strobe compare") + "\n" + first.value("subtitle", "");
 }
 
 std::string panels(const std::vector<Bars>& runs) {

@@ -35,6 +35,7 @@ TrainOptions lab_preset() {
   options.learning_rate = 5e-5;
   options.schedule = ScheduleKind::constant;
   options.warmup = 0;
+  options.weight_decay = 0.01;
   return options;
 }
 
@@ -52,7 +53,6 @@ TrainOptions gpt2_preset() {
   options.steps = 20;
   options.learning_rate = 6e-4;
   options.warmup = 5;
-  options.weight_decay = 0.1;
   options.beta2 = 0.95;
   return options;
 }

@@ -36,9 +36,9 @@ struct TrainOptions {
   int64_t steps = 100;
   double learning_rate = 1e-3;
   ScheduleKind schedule = ScheduleKind::cosine;
-  int64_t warmup = 10;
+  int64_t warmup = 20;
   double min_learning_rate = 0;
-  double weight_decay = 0.01;
+  double weight_decay = 0.1;
   double beta1 = 0.9;
   double beta2 = 0.999;
   double epsilon = 1e-8;
