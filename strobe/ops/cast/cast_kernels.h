@@ -20,5 +20,8 @@ extern const CastKernels cast_kernels;
 namespace avx512 {
 extern const CastKernels cast_kernels;
 }
+namespace avx512_bf16 {
+extern const CastKernels cast_kernels;
+}
 
 }  // namespace strobe
