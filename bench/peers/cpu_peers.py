@@ -157,9 +157,9 @@ def main():
     if options.threads:
         torch.set_num_threads(options.threads)
     with open("/proc/cpuinfo") as file:
-        device = next((l.split(": ")[1].strip() for l in file if l.startswith("model name")), "CPU")
-    provenance = {"kind": "bench", "date": datetime.date.today().isoformat(), "device": device,
-                  "threads": torch.get_num_threads(), "peer": f"PyTorch {torch.__version__}"}
+        cpu = next((l.split(": ")[1].strip() for l in file if l.startswith("model name")), "CPU")
+    provenance = {"kind": "bench", "date": datetime.date.today().isoformat(), "device": "cpu",
+                  "cpu": cpu, "threads": torch.get_num_threads(), "peer": f"PyTorch {torch.__version__}"}
     out = open(options.json, "a") if options.json else None
 
     def report(row):
