@@ -1,6 +1,6 @@
 // Attention of model width 768 over sequences of 512 to 8192: every implementation, forward and
-// backward, as shares of oneDNN's f32 matrix product. Each case is checked against the definition on
-// a small shape before it is timed.
+// backward, as shares of oneDNN's f32 matrix product. Each case is checked against the definition
+// on a small shape before it is timed.
 #include <algorithm>
 #include <cmath>
 #include <memory>
@@ -133,7 +133,7 @@ void run(benchmark::State& state, const AttentionImpl& impl, const Case& c, int 
   state.counters["saved_mb"] = static_cast<double>(saved_bytes) * 1e-6;
 }
 
-// All implementations for one case of the middle; the others are for the best one of each algorithm.
+// All implementations run one case of the middle; the rest only the best one of each algorithm.
 bool is_central(const Case& c) {
   return c.head_dim == 64 && c.seq == 1024 && !c.is_causal && c.dropout == 0;
 }

@@ -1,18 +1,21 @@
 // attention_backward_flash: one key/value head, some of its key tiles, all query heads that read it
 //
-// Computes    P = 2^(S·log2 e − lse·log2 e)      dP = dO Vᵀ      delta = rowsum(dO∘O)            (3)
-//             dS = P∘(Z∘dP − delta)                                                             (4)  FlashAttention-2, Alg. 2
-//             dV = (Z∘P)ᵀ dO    dK = scale·dSᵀ Q    dQ = scale·dS K                             (5)
-// Shapes      q,out,dout,dq [rows, D] per head of the group; k,v,dk,dv [keys, D]; any row strides
-// Mapping     one task per (sequence, key/value head, range of key tiles); inside, one thread. A task that holds
-//             all keys finishes dQ; else it leaves a partial sum, and flash_cpu.cpp adds them up in order
-// Scratch     Q, dO of a head (L2/L3) · dQ of a head · Kᵀ, Vᵀ, K, dK, dV of a key tile · P, dS of a tile pair (L2)
+// Computes    P = exp(S − lse)      dP = dO Vᵀ      delta = rowsum(dO∘out)                (3)
+//             dS = P∘(Z∘dP − delta)                                                       (4)
+//             dV = (Z∘P)ᵀ dO    dK = scale·dSᵀ Q    dQ = scale·dS K                       (5)
+//             FlashAttention-2, Alg. 2
+// Shapes      q,out,dout,dq [rows, D] of each head of the group; k,v,dk,dv [keys, D]; any row
+//             strides
+// Mapping     one task for each (sequence, key/value head, range of key tiles); inside, one
+//             thread. A task that holds all keys finishes dQ; others leave partial sums, which
+//             flash_cpu.cpp has added up in order
+// Scratch     Q, dO, dQ of a head · Kᵀ, Vᵀ, K, dK, dV of a key tile, P, dS of a pair of tiles (L2)
 // Steps       [1] pack Q, dO; delta  [2] pack Kᵀ, Vᵀ, K  [3] S = QKᵀ, dP = dO Vᵀ  [4] P, dS
 //             [5] dV += PᵀdO, dK += dSᵀQ  [6] dQ += dS K  [7] dq  [8] dk, dv
-// Requires    D a multiple of 8 up to 256                                               (checked in attention.cpp)
-// Numerics    all sums in f32; P and dS rounded to bf16 before [5], [6] where pairs are multiplied. The order of
-//             every sum is fixed by the shape and the number of key ranges
-// Cost        10·rows·keys·D FLOP (half if causal): five products, S is not computed twice
+// Requires    D a multiple of 8 up to 256                            (checked in attention.cpp)
+// Numerics    all sums in f32; P and dS rounded to bf16 before [5] and [6] where pairs are
+//             multiplied. The shape and the number of key ranges fix the order of every sum
+// Cost        10·rows·keys·D FLOP (half if causal): five products, none computed twice
 #include "strobe/ops/attention/cpu/flash_dropout.h"
 #include "strobe/ops/attention/cpu/flash_scratch.h"
 #include "strobe/ops/attention/cpu/flash_softmax.h"
@@ -26,24 +29,23 @@ constexpr int kKeyTile = 96;  // a multiple of kPanelRows and of kPanelWidth
 template <class Format>
 struct BackwardScratch {
   static constexpr int kPer = Format::kPerUnit;
-  int rows;               // padded to kFlashRowGrain
-  int64_t columns;        // head_dim padded to kPanelWidth
-  float *q, *dout;        // packed by rows
+  int rows;                               // padded to kFlashRowGrain
+  int64_t columns;                        // head_dim padded to kPanelWidth
+  float *q, *dout;                        // packed by rows
   float *q_contracted, *dout_contracted;  // packed with the contraction along the rows
-  float* dq;              // [rows, columns]
-  float* minus_lse;       // [rows], in base 2
-  float* delta;           // [rows]
-  float *keys_t, *values_t;  // Kᵀ, Vᵀ: panels over the tile's keys
-  float* keys;            // K: panels over D
-  float *dk, *dv;         // [tiles · kKeyTile, columns]; one tile unless a group adds up in it
+  float* dq;                              // [rows, columns]
+  float* minus_lse;                       // [rows], in base 2
+  float* delta;                           // [rows]
+  float *keys_t, *values_t;               // Kᵀ, Vᵀ: panels over the tile's keys
+  float* keys;                            // K: panels over D
+  float *dk, *dv;           // [tiles · kKeyTile, columns]; one tile unless a group adds up in it
   float *scores, *dscores;  // S and dP: [panel or tile rows, kKeyTile]
-  float *p, *ds;          // contraction along the rows, [kQueryTile / kPer, kKeyTile] units
-  float* ds_rows;         // contraction along the keys, [kQueryTile, kKeyTile / kPer] units
-  uint16_t* masks;        // [kQueryTile, kKeyTile / 16]
+  float *p, *ds;            // contraction along the rows, [kQueryTile / kPer, kKeyTile] units
+  float* ds_rows;           // contraction along the keys, [kQueryTile, kKeyTile / kPer] units
+  uint16_t* masks;          // [kQueryTile, kKeyTile / 16]
   int64_t bytes;
 
-  BackwardScratch(char* base, int row_count, int key_count, int group, int head_dim,
-                  bool partial) {
+  BackwardScratch(char* base, int row_count, int key_count, int group, int head_dim, bool partial) {
     Scratch scratch(base);
     rows = static_cast<int>(round_up(row_count, kFlashRowGrain));
     columns = round_up(head_dim, kPanelWidth);
@@ -85,8 +87,8 @@ class BackwardRange {
  public:
   explicit BackwardRange(const FlashBackwardTask& task)
       : task_(task),
-        scratch_(task.scratch, task.rows, (task.last_tile - task.first_tile) * kKeyTile,
-                 task.group, task.head_dim, task.dq_partial != nullptr) {}
+        scratch_(task.scratch, task.rows, (task.last_tile - task.first_tile) * kKeyTile, task.group,
+                 task.head_dim, task.dq_partial != nullptr) {}
 
   void run() {
     const Interval seeing = seeing_rows(task_.visible, 0, task_.rows, 0, INT32_MAX);
@@ -363,8 +365,8 @@ constexpr FlashBackwardKernels kernels() {
 #if defined(__AVX512BF16__)
 const FlashBackwardKernels flash_backward_bf16 = kernels<PairFormat>();
 #else
-const FlashBackwardKernels flash_backward_f32 = kernels<F32Format<float>>();
-const FlashBackwardKernels flash_backward_bf16 = kernels<F32Format<bf16>>();
+const FlashBackwardKernels flash_backward_f32 = kernels<F32Format<float> >();
+const FlashBackwardKernels flash_backward_bf16 = kernels<F32Format<bf16> >();
 #endif
 
 }  // namespace strobe::STROBE_ISA

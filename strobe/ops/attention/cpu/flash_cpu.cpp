@@ -1,111 +1,20 @@
-// The cpu_flash rows: cuts a call into tasks, gives every thread its scratch memory, and runs the
-// kernels of one instruction set on them, the longest tasks first.
+// The cpu_flash rows: gives every thread its scratch memory and runs the kernels of one instruction
+// set on the tasks of flash_plan.h, the most costly first.
 #include <algorithm>
 #include <vector>
 
 #include "strobe/core/parallel.h"
 #include "strobe/ops/attention/cpu/flash_kernels.h"
+#include "strobe/ops/attention/cpu/flash_plan.h"
 #include "strobe/ops/attention/cpu/impls.h"
-#include "strobe/ops/attention/sequence.h"
 
 namespace strobe {
 namespace {
 
-constexpr int64_t kMaxBlockRows = 528;  // query rows for which K and V are packed once
-constexpr int64_t kBlocksPerThread = 4;  // at least, where the queries suffice, to even out the work
-
-int64_t divide_up(int64_t n, int64_t by) { return (n + by - 1) / by; }
-int64_t round_up(int64_t n, int64_t step) { return divide_up(n, step) * step; }
-
-// ---- What the memory depends on: the problem and the number of threads, nothing else.
-
-// Query rows of all sequences, each padded to whole row panels (at most, when packed).
-int64_t padded_rows(const AttentionProblem& p) {
-  return p.is_packed ? p.seq_q + p.batch * (kFlashRowGrain - 1)
-                     : p.batch * round_up(p.seq_q, kFlashRowGrain);
-}
-
-// Query rows of a forward task, at most.
-int64_t forward_block_rows(const AttentionProblem& p) {
-  const int64_t sequences = p.is_packed ? 1 : p.batch;
-  int64_t rows = std::min(kMaxBlockRows, round_up(std::max<int64_t>(p.seq_q, 1), kFlashRowGrain));
-  while (rows > kFlashRowGrain && sequences * p.heads_q * divide_up(p.seq_q, rows) <
-                                      kBlocksPerThread * thread_count()) {
-    rows -= kFlashRowGrain;
-  }
-  return rows;
-}
-
-// Into how many ranges of keys the backward pass cuts a sequence: the fewest that keep the threads
-// busy for nine tenths of the time.
-int64_t backward_splits(const AttentionProblem& p, int key_tile) {
-  const int64_t threads = thread_count(), heads = (p.is_packed ? 1 : p.batch) * p.heads_kv;
-  const auto is_balanced = [&](int64_t splits) {
-    const int64_t tasks = heads * splits;
-    return 10 * tasks >= 9 * round_up(tasks, threads);
-  };
-  int64_t splits = 1;
-  while (splits < threads && !is_balanced(splits)) ++splits;
-  return std::clamp<int64_t>(divide_up(p.seq_k, key_tile), 1, splits);
-}
-
-struct ForwardMemory {
-  int64_t scratch_bytes;  // per thread
-  int64_t bytes;
-
-  ForwardMemory(const AttentionProblem& p, const FlashForwardKernels& kernels) {
-    scratch_bytes = kernels.scratch_bytes(static_cast<int>(forward_block_rows(p)),
-                                          static_cast<int>(p.head_dim));
-    bytes = 2 * padded_rows(p) * 4 + thread_count() * scratch_bytes;
-  }
-};
-
-struct BackwardMemory {
-  int64_t scratch_bytes;  // per thread
-  int64_t splits;
-  int64_t dq_columns;
-  int64_t partial_floats;  // dQ by key range: [splits, heads_q, padded rows, dq_columns]
-  int64_t bytes;
-
-  BackwardMemory(const AttentionProblem& p, const FlashBackwardKernels& kernels) {
-    const int head_dim = static_cast<int>(p.head_dim);
-    splits = backward_splits(p, kernels.key_tile);
-    dq_columns = kernels.dq_columns(head_dim);
-    partial_floats = splits == 1 ? 0 : splits * p.heads_q * padded_rows(p) * dq_columns;
-    scratch_bytes = kernels.scratch_bytes(static_cast<int>(p.seq_q), static_cast<int>(p.seq_k),
-                                          static_cast<int>(p.heads_q / p.heads_kv), head_dim,
-                                          splits > 1);
-    bytes = 2 * padded_rows(p) * 4 + thread_count() * scratch_bytes + partial_floats * 4;
-  }
-};
-
-// ---- The sequences of a call, and which keys every query sees.
-
-struct Sequence : AttentionSequence {
-  int64_t first_row = 0;  // in the padded arrays of all sequences
-  FlashVisible visible;
-};
-
-// `bounds` is i32 [2, padded rows].
 template <class Args>
-std::vector<Sequence> sequences_of(const Args& args, const AttentionProblem& problem,
-                                   const Tensor& bounds) {
-  std::vector<Sequence> sequences(problem.batch);
-  int32_t* begin = bounds.as<int32_t>();
-  int32_t* end = begin + bounds.shape[1];
-  int64_t row = 0;
-  for (int64_t i = 0; i < problem.batch; ++i) {
-    Sequence& s = sequences[i];
-    static_cast<AttentionSequence&>(s) = attention_sequence(args, i);
-    s.first_row = row;
-    s.visible = {begin + row, end + row};
-    const int64_t padded = round_up(s.visibility.seq_q, kFlashRowGrain);
-    for (int64_t r = 0; r < padded; ++r, ++row) {
-      const Span keys = r < s.visibility.seq_q ? s.visibility.keys_of(r) : Span{};
-      begin[row] = static_cast<int32_t>(keys.begin);
-      end[row] = static_cast<int32_t>(keys.end);
-    }
-  }
+std::vector<AttentionSequence> sequences_of(const Args& args, int64_t count) {
+  std::vector<AttentionSequence> sequences;
+  for (int64_t i = 0; i < count; ++i) sequences.push_back(attention_sequence(args, i));
   return sequences;
 }
 
@@ -139,53 +48,20 @@ FlashDropout dropout_of(const Dropout& dropout, const AttentionSequence& s, int6
           .head = s.dropout_head + static_cast<uint32_t>(head)};
 }
 
-// A part of a sequence, the same for all its heads: query rows (forward) or key tiles (backward).
-struct Part {
-  const Sequence* sequence;
-  int64_t begin, end;
-  int64_t cost;   // visible pairs
-  int64_t index;  // of the part in its sequence
-};
-
-void longest_first(std::vector<Part>& parts) {
-  std::stable_sort(parts.begin(), parts.end(),
-                   [](const Part& a, const Part& b) { return a.cost > b.cost; });
-}
-
-// ---- Forward
-
-std::vector<Part> forward_parts(const std::vector<Sequence>& sequences, int64_t max_rows) {
-  std::vector<Part> parts;
-  for (const Sequence& s : sequences) {
-    const int64_t rows = s.visibility.seq_q;
-    if (rows == 0) continue;
-    const int64_t even = round_up(divide_up(rows, divide_up(rows, max_rows)), kFlashRowGrain);
-    for (int64_t begin = 0; begin < rows; begin += even) {
-      Part part = {&s, begin, std::min(begin + even, rows), 0, 0};
-      for (int64_t r = part.begin; r < part.end; ++r) {
-        part.cost += s.visible.end[r] - s.visible.begin[r];
-      }
-      parts.push_back(part);
-    }
-  }
-  longest_first(parts);
-  return parts;
-}
-
 void run_forward(Context& ctx, const AttentionForward& args, const FlashForwardKernels& kernels) {
   const AttentionProblem problem = problem_of(args);
-  const ForwardMemory memory(problem, kernels);
+  const FlashForwardMemory memory(problem, kernels);
   const Arena::Scope scope(ctx.arena());
-  const Tensor bounds = ctx.arena().allocate(MemoryUse::attention, DType::i32,
-                                             {2, padded_rows(problem)});
+  const Tensor bounds =
+      ctx.arena().allocate(MemoryUse::attention, DType::i32, {2, flash_padded_rows(problem)});
   const Tensor scratch = ctx.arena().allocate(MemoryUse::attention, DType::f32,
                                               {thread_count(), memory.scratch_bytes / 4});
-  const auto sequences = sequences_of(args, problem, bounds);
-  const auto parts = forward_parts(sequences, forward_block_rows(problem));
+  const auto sequences = flash_sequences(sequences_of(args, problem.batch), bounds);
+  const auto parts = flash_forward_parts(sequences, memory.block_rows);
   const int64_t heads = problem.heads_q, group = heads / problem.heads_kv;
   parallel_for_dynamic(static_cast<int64_t>(parts.size()) * heads, [&](int64_t i, int thread) {
-    const Part& part = parts[i / heads];
-    const Sequence& s = *part.sequence;
+    const FlashPart& part = parts[i / heads];
+    const FlashSequence& s = *part.sequence;
     const int64_t head = i % heads, row = part.begin;
     kernels.run({.q = rows_of(args.q, s, s.first_q + row, head),
                  .k = rows_of(args.k, s, s.first_k, head / group),
@@ -203,48 +79,22 @@ void run_forward(Context& ctx, const AttentionForward& args, const FlashForwardK
   });
 }
 
-// ---- Backward
-
-// Cuts the key tiles of every sequence into `splits` ranges of nearly equal work, some perhaps empty.
-std::vector<Part> backward_parts(const std::vector<Sequence>& sequences, int64_t splits,
-                                 int64_t key_tile) {
-  std::vector<Part> parts;
-  for (const Sequence& s : sequences) {
-    const int64_t keys = s.visibility.seq_k, tiles = divide_up(keys, key_tile);
-    std::vector<int64_t> cost(tiles + 1, 0);  // of the tiles before
-    for (int64_t t = 0; t < tiles; ++t) {
-      const int64_t begin = t * key_tile, end = std::min(begin + key_tile, keys);
-      const Span rows = s.visibility.queries_of({begin, end});
-      cost[t + 1] = cost[t] + (rows.end - rows.begin + 1) * (end - begin);
-    }
-    int64_t begin = 0;
-    for (int64_t i = 0; i < splits; ++i) {
-      int64_t end = i + 1 == splits ? tiles : begin;
-      while (end < tiles && cost[end] * splits < cost[tiles] * (i + 1)) ++end;
-      parts.push_back({&s, begin, end, cost[end] - cost[begin], i});
-      begin = end;
-    }
-  }
-  longest_first(parts);
-  return parts;
-}
-
 // Adds up the sums that run_backward's tasks left, in the order of the key ranges.
 void reduce_partials(const AttentionBackward& args, const AttentionProblem& problem,
-                     const std::vector<Sequence>& sequences, const BackwardMemory& memory,
+                     const std::vector<FlashSequence>& sequences, const FlashBackwardMemory& memory,
                      const FlashBackwardKernels& kernels, const Tensor& partials) {
   constexpr int64_t kRows = 64;
-  const int64_t head_step = padded_rows(problem) * memory.dq_columns;
-  for (const Sequence& s : sequences) {
-    const int64_t chunks = divide_up(s.visibility.seq_q, kRows);
+  const int64_t head_step = flash_padded_rows(problem) * memory.dq_columns;
+  for (const FlashSequence& s : sequences) {
+    const int64_t chunks = (s.visibility.seq_q + kRows - 1) / kRows;
     parallel_for_dynamic(chunks * problem.heads_q, [&](int64_t i, int) {
       const int64_t head = i / chunks, row = i % chunks * kRows;
       const int64_t rows = std::min(kRows, s.visibility.seq_q - row);
-      kernels.reduce_dq(partials.as<float>() + head * head_step +
-                            (s.first_row + row) * memory.dq_columns,
-                        static_cast<int>(memory.splits), problem.heads_q * head_step, args.scale,
-                        rows_of(args.dq, s, s.first_q + row, head), static_cast<int>(rows),
-                        static_cast<int>(problem.head_dim));
+      kernels.reduce_dq(
+          partials.as<float>() + head * head_step + (s.first_row + row) * memory.dq_columns,
+          static_cast<int>(memory.splits), problem.heads_q * head_step, args.scale,
+          rows_of(args.dq, s, s.first_q + row, head), static_cast<int>(rows),
+          static_cast<int>(problem.head_dim));
     });
   }
 }
@@ -252,24 +102,24 @@ void reduce_partials(const AttentionBackward& args, const AttentionProblem& prob
 void run_backward(Context& ctx, const AttentionBackward& args,
                   const FlashBackwardKernels& kernels) {
   const AttentionProblem problem = problem_of(args);
-  const BackwardMemory memory(problem, kernels);
+  const FlashBackwardMemory memory(problem, kernels);
   const Arena::Scope scope(ctx.arena());
-  const Tensor bounds = ctx.arena().allocate(MemoryUse::attention, DType::i32,
-                                             {2, padded_rows(problem)});
+  const Tensor bounds =
+      ctx.arena().allocate(MemoryUse::attention, DType::i32, {2, flash_padded_rows(problem)});
   const Tensor scratch = ctx.arena().allocate(MemoryUse::attention, DType::f32,
                                               {thread_count(), memory.scratch_bytes / 4});
   const bool is_split = memory.splits > 1;
-  const Tensor partials = is_split ? ctx.arena().allocate(MemoryUse::attention, DType::f32,
-                                                          {memory.partial_floats})
-                                   : Tensor{};
-  const auto sequences = sequences_of(args, problem, bounds);
-  const auto parts = backward_parts(sequences, memory.splits, kernels.key_tile);
+  const Tensor partials =
+      is_split ? ctx.arena().allocate(MemoryUse::attention, DType::f32, {memory.partial_floats})
+               : Tensor{};
+  const auto sequences = flash_sequences(sequences_of(args, problem.batch), bounds);
+  const auto parts = flash_backward_parts(sequences, memory.splits, kernels.key_tile);
   const int64_t group = problem.heads_q / problem.heads_kv;
-  const int64_t partial_head_step = padded_rows(problem) * memory.dq_columns;
+  const int64_t partial_head_step = flash_padded_rows(problem) * memory.dq_columns;
   parallel_for_dynamic(
       static_cast<int64_t>(parts.size()) * problem.heads_kv, [&](int64_t i, int thread) {
-        const Part& part = parts[i / problem.heads_kv];
-        const Sequence& s = *part.sequence;
+        const FlashPart& part = parts[i / problem.heads_kv];
+        const FlashSequence& s = *part.sequence;
         const int64_t kv_head = i % problem.heads_kv, head = kv_head * group;
         float* partial = nullptr;
         if (is_split) {
@@ -308,8 +158,6 @@ void run_backward(Context& ctx, const AttentionBackward& args,
   if (is_split) reduce_partials(args, problem, sequences, memory, kernels, partials);
 }
 
-// ---- The rows of the table
-
 struct FlashIsa {
   Isa isa;
   const FlashForwardKernels &forward_f32, &forward_bf16;
@@ -329,9 +177,9 @@ constexpr FlashIsa kAvx2 = {Isa::avx2, avx2::flash_forward_f32, avx2::flash_forw
                             avx2::flash_backward_f32, avx2::flash_backward_bf16};
 constexpr FlashIsa kAvx512 = {Isa::avx512, avx512::flash_forward_f32, avx512::flash_forward_bf16,
                               avx512::flash_backward_f32, avx512::flash_backward_bf16};
-constexpr FlashIsa kAvx512Bf16 = {
-    Isa::avx512_bf16, avx512::flash_forward_f32, avx512_bf16::flash_forward_bf16,
-    avx512::flash_backward_f32, avx512_bf16::flash_backward_bf16};
+constexpr FlashIsa kAvx512Bf16 = {Isa::avx512_bf16, avx512::flash_forward_f32,
+                                  avx512_bf16::flash_forward_bf16, avx512::flash_backward_f32,
+                                  avx512_bf16::flash_backward_bf16};
 
 template <const FlashIsa& kIsa>
 std::string why_not(const AttentionProblem& problem, const Device& device) {
@@ -345,9 +193,9 @@ int64_t saved_bytes(const AttentionProblem&) { return 0; }
 
 template <const FlashIsa& kIsa>
 int64_t workspace_bytes(const AttentionProblem& problem) {
-  const int64_t forward = ForwardMemory(problem, kIsa.forward(problem.dtype)).bytes;
+  const int64_t forward = FlashForwardMemory(problem, kIsa.forward(problem.dtype)).bytes;
   if (!problem.needs_backward) return forward;
-  return std::max(forward, BackwardMemory(problem, kIsa.backward(problem.dtype)).bytes);
+  return std::max(forward, FlashBackwardMemory(problem, kIsa.backward(problem.dtype)).bytes);
 }
 
 template <const FlashIsa& kIsa>
@@ -362,7 +210,7 @@ void backward(Context& ctx, const AttentionBackward& args) {
 
 template <const FlashIsa& kIsa>
 constexpr AttentionImpl row(std::string_view name) {
-  return {name,        Algorithm::flash, &why_not<kIsa>, &saved_bytes, &workspace_bytes<kIsa>,
+  return {name,           Algorithm::flash, &why_not<kIsa>, &saved_bytes, &workspace_bytes<kIsa>,
           &forward<kIsa>, &backward<kIsa>};
 }
 

@@ -9,10 +9,10 @@ namespace strobe::STROBE_ISA {
 constexpr int kDropoutBlock = 16;
 
 #if defined(__AVX2__)
-// A 128-bit quarter of a word vector holds the counters 4a … 4a + 3, those of the rows {2a, 2a + 1} +
-// {0, 8}. Brought into the order of the keys, one comparison decides a row for every quarter: byte
-// 8i + 4j + b of `order` is byte 2i + j of counter b, and interleaving the words of even and of odd
-// keys gives the rows of byte pair i = 0 (low) and 1 (high) with keys 8j + 2b + {0, 1}.
+// A 128-bit quarter of a word vector holds the counters 4a … 4a + 3, those of the rows {2a, 2a + 1}
+// + {0, 8}. Brought into the order of the keys, one comparison decides a row for every quarter:
+// byte 8i + 4j + b of `order` is byte 2i + j of counter b, and interleaving the words of even and
+// of odd keys gives the rows of byte pair i = 0 (low) and 1 (high) with keys 8j + 2b + {0, 1}.
 struct RowBits {
   uint64_t low, high;  // 16 bits for each quarter
 };
@@ -44,10 +44,10 @@ STROBE_INLINE void dropout_block(const FlashDropout& dropout, uint32_t row_block
                                  uint32_t key_block, uint16_t* masks, int64_t stride) {
   [[maybe_unused]] uint32_t words[4][16];
   for (int first = 0; first < 16; first += kLanes) {
-    const PhiloxLanes random = philox<7>(
-        {{broadcast_u32(row_block), broadcast_u32(key_block),
-          bit_cast_to<U32>(lane_index() + first), broadcast_u32(dropout.head)}},
-        dropout.key[0], dropout.key[1]);
+    const PhiloxLanes random =
+        philox<7>({{broadcast_u32(row_block), broadcast_u32(key_block),
+                    bit_cast_to<U32>(lane_index() + first), broadcast_u32(dropout.head)}},
+                  dropout.key[0], dropout.key[1]);
 #if defined(__AVX2__)
     for (uint32_t parity = 0; parity < 2; ++parity) {  // of word / 2: of row ⊕ key_block
       RowBits bits = row_bits(random.word[2 * parity + row_block % 2],
@@ -81,8 +81,9 @@ inline void dropout_masks(const FlashDropout& dropout, int row, int rows, int ke
                           uint16_t* masks, int64_t stride) {
   for (int r = 0; r < rows; r += kDropoutBlock) {
     for (int k = 0; k < keys; k += kDropoutBlock) {
-      dropout_block(dropout, static_cast<uint32_t>(row + r) / 16, static_cast<uint32_t>(key + k) / 16,
-                    masks + r * stride + k / kDropoutBlock, stride);
+      dropout_block(dropout, static_cast<uint32_t>(row + r) / 16,
+                    static_cast<uint32_t>(key + k) / 16, masks + r * stride + k / kDropoutBlock,
+                    stride);
     }
   }
 }

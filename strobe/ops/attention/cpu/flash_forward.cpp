@@ -1,16 +1,19 @@
 // attention_forward_flash: one block of query rows of one head
 //
-// Computes    S = scale·Q Kᵀ + bias, −∞ where hidden                                     (1)
-//             out = (Z∘softmax(S)) V,   lse = m + ln l                                   (2)  FlashAttention-2, Alg. 1
+// Computes    S = scale·Q Kᵀ + bias, −∞ where hidden                                      (1)
+//             out = (Z∘softmax(S)) V,   lse = m + ln l                                    (2)
+//             FlashAttention-2, Alg. 1
 // Shapes      q [rows, D]  k,v [keys, D]  →  out [rows, D]  lse [rows] f32; any row strides
-// Mapping     one task per (sequence, head, query block); inside, one thread
-// Scratch     Q, O blocks (L2) · Kᵀ, V of kKeyTile keys (L2) · S of kPanelRows rows (L1)     (struct ForwardScratch)
-// Steps       [1] pack Q  [2] pack Kᵀ, V of a tile  [3] S = QKᵀ  [4] mask, bias  [5] update m; rescale O, l
-//             [6] P = 2^(S − m), l += P, drop  [7] O += P V  [8] out, lse
-// Requires    D a multiple of 8 up to 256                                               (checked in attention.cpp)
-// Numerics    S, m, l, O in f32; P rounded to bf16 before [7] where pairs are multiplied; base-2 exponent with
-//             scale·log2e folded in. m moves only when a score passes it by kSlack: P stays below 2^kSlack.
-// Cost        4·rows·keys·D FLOP (half if causal); K, V are packed once per block of rows
+// Mapping     one task for each (sequence, head, query block); inside, one thread
+// Scratch     Q, O of the block · Kᵀ, V of kKeyTile keys (L2) · S of kPanelRows rows (L1)
+// Steps       [1] pack Q  [2] pack Kᵀ, V of a tile  [3] S = QKᵀ  [4] mask, bias
+//             [5] raise m; rescale O, l  [6] P = 2^(S − m), l += P, drop  [7] O += P V
+//             [8] out, lse
+// Requires    D a multiple of 8 up to 256                            (checked in attention.cpp)
+// Numerics    S, m, l, O in f32; P rounded to bf16 before [7] where pairs are multiplied; base-2
+//             exponent with scale·log2 e folded in. m moves only when a score passes it by
+//             kSlack: P stays below 2^kSlack, and O is hardly ever rescaled
+// Cost        4·rows·keys·D FLOP (half if causal); K, V are packed once per block
 #include "strobe/ops/attention/cpu/flash_dropout.h"
 #include "strobe/ops/attention/cpu/flash_scratch.h"
 #include "strobe/ops/attention/cpu/flash_softmax.h"
@@ -23,18 +26,18 @@ constexpr float kSlack = 8;
 constexpr float kLowest = -3.40282347e+38f;
 
 struct ForwardScratch {
-  int rows;          // padded to kFlashRowGrain
-  int64_t columns;   // head_dim padded to kPanelWidth
-  int q_panel_step;  // floats between two panels of Q
-  float* q;          // panels over D
-  float* out;        // [rows, columns], unnormalised
-  float* max;        // [rows] of S·log2e, at most kSlack too small
-  float* sum;        // [rows, kLanes], partial sums of P before dropout
-  float* keys;       // Kᵀ: panels over the tile's keys
-  float* values;     // V: panels over D
-  float* scores;     // [kPanelRows, kKeyTile]
+  int rows;              // padded to kFlashRowGrain
+  int64_t columns;       // head_dim padded to kPanelWidth
+  int q_panel_step;      // floats between two panels of Q
+  float* q;              // panels over D
+  float* out;            // [rows, columns], unnormalised
+  float* max;            // [rows] of S·log2e, at most kSlack too small
+  float* sum;            // [rows, kLanes], partial sums of P before dropout
+  float* keys;           // Kᵀ: panels over the tile's keys
+  float* values;         // V: panels over D
+  float* scores;         // [kPanelRows, kKeyTile]
   float* probabilities;  // likewise in units; `scores` itself for f32
-  uint16_t* masks;   // [rows, kKeyTile/16]
+  uint16_t* masks;       // [rows, kKeyTile/16]
   int64_t bytes;
 
   ForwardScratch(char* base, int block_rows, int head_dim) {
@@ -86,8 +89,8 @@ class ForwardBlock {
   void start() {
     const Element* q = static_cast<const Element*>(task_.q.data);
     const Interval seeing = seeing_rows(task_.visible, 0, task_.rows, 0, INT32_MAX);
-    pack_rows<Format>({q, task_.q.stride, seeing.begin, seeing.end}, scratch_.rows,
-                      task_.head_dim, scratch_.q);
+    pack_rows<Format>({q, task_.q.stride, seeing.begin, seeing.end}, scratch_.rows, task_.head_dim,
+                      scratch_.q);
     std::memset(scratch_.out, 0, scratch_.rows * scratch_.columns * sizeof(float));
     std::memset(scratch_.sum, 0, scratch_.rows * kLanes * sizeof(float));
     for (int r = 0; r < scratch_.rows; ++r) scratch_.max[r] = kLowest;
@@ -191,8 +194,7 @@ class ForwardBlock {
       const bool sees = task_.visible.begin[r] < task_.visible.end[r];
       const float sum = sees ? sum_lanes(load(scratch_.sum + r * kLanes)) : 0.0f;
       const bool is_empty = sum == 0;  // nothing visible, or all of it at −∞ by the bias
-      task_.lse[r] = is_empty ? -__builtin_inff()
-                              : scratch_.max[r] * kLn2 + __builtin_logf(sum);
+      task_.lse[r] = is_empty ? -__builtin_inff() : scratch_.max[r] * kLn2 + __builtin_logf(sum);
       const F32 factor = broadcast(task_.dropout.keep_scale / sum);
       for (int d = 0; d < task_.head_dim; d += kLanes) {
         const F32 x = is_empty ? zero() : load(scratch_.out + r * scratch_.columns + d) * factor;
@@ -221,8 +223,8 @@ void run(const FlashForwardTask& task) {
 #if defined(__AVX512BF16__)
 const FlashForwardKernels flash_forward_bf16 = {&scratch_bytes, &run<PairFormat>};
 #else
-const FlashForwardKernels flash_forward_f32 = {&scratch_bytes, &run<F32Format<float>>};
-const FlashForwardKernels flash_forward_bf16 = {&scratch_bytes, &run<F32Format<bf16>>};
+const FlashForwardKernels flash_forward_f32 = {&scratch_bytes, &run<F32Format<float> >};
+const FlashForwardKernels flash_forward_bf16 = {&scratch_bytes, &run<F32Format<bf16> >};
 #endif
 
 }  // namespace strobe::STROBE_ISA

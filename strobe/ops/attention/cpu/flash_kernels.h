@@ -6,16 +6,16 @@
 
 namespace strobe {
 
-// What flash_cpu.cpp hands to the kernels of one instruction set: raw pointers of one sequence, rows
-// `stride` elements apart. Nothing here has an inline function (see strobe/simd/vec.h).
+// What flash_cpu.cpp hands to the kernels of one instruction set: raw pointers into one sequence,
+// rows `stride` elements apart. Nothing here has an inline function (see strobe/simd/vec.h).
 struct FlashRows {
   void* data = nullptr;
   int64_t stride = 0;
 };
 
-// The visible keys of query row r are [begin[r], end[r]), none when equal. The rows that see keys are
-// consecutive, and neither end falls from one to the next. Both arrays are padded to a multiple of
-// kFlashRowGrain with rows that see none.
+// The visible keys of query row r are [begin[r], end[r]), none when equal. The rows that see keys
+// are consecutive, and neither end falls from one to the next. Both arrays are padded to a multiple
+// of kFlashRowGrain with rows that see none.
 struct FlashVisible {
   const int32_t* begin = nullptr;
   const int32_t* end = nullptr;
@@ -61,8 +61,8 @@ struct FlashBackwardTask {
   FlashVisible visible;
   FlashBias bias;
   FlashDropout dropout;  // of the group's first head
-  // f32 [group][rows padded to kFlashRowGrain][dq_columns()]: where the sum over this task's keys is
-  // left, unscaled, when other tasks hold other keys; null: dq is set.
+  // f32 [rows padded to kFlashRowGrain, dq_columns()] for each head: where the sum over this task's
+  // keys is left, unscaled, when other tasks hold other keys. Null: dq is set.
   float* dq_partial = nullptr;
   int64_t dq_partial_head_stride = 0;
   char* scratch = nullptr;  // FlashBackwardKernels::scratch_bytes(), 64-byte aligned

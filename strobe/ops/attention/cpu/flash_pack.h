@@ -75,7 +75,8 @@ STROBE_INLINE F32 round_pair(F32 even, F32 odd) {
 }
 #endif
 
-// Rows with the contraction along the rows: panels [rows/kPerUnit][kPanelWidth] over the columns. As B.
+// Rows with the contraction along the rows: panels [rows/kPerUnit][kPanelWidth] over the columns.
+// As B.
 template <class Format>
 void pack_contracted_rows(SourceRows<typename Format::Element> source, int rows, int columns,
                           float* to) {
@@ -91,8 +92,8 @@ void pack_contracted_rows(SourceRows<typename Format::Element> source, int rows,
       for (int r = 0; r < rows; r += 2, to += kPanelWidth) {
         for (int v = 0; v < kPanelVectors; ++v) {
           const int column = first + v * kLanes, count = clamp_to_lanes(columns - column);
-          store(to + v * kLanes, interleave_pair(load_row(r, column, count),
-                                                 load_row(r + 1, column, count)));
+          store(to + v * kLanes,
+                interleave_pair(load_row(r, column, count), load_row(r + 1, column, count)));
         }
       }
     }
@@ -147,8 +148,8 @@ void pack_transposed(SourceRows<typename Format::Element> source, int rows, int 
                      float* to) {
   const int units = columns / Format::kPerUnit;
   for (int first_row = 0; first_row < rows; first_row += kLanes) {
-    float* panel = to + first_row / kPanelWidth * kPanelWidth * int64_t{units} +
-                   first_row % kPanelWidth;
+    float* panel =
+        to + first_row / kPanelWidth * kPanelWidth * int64_t{units} + first_row % kPanelWidth;
     for (int unit = 0; unit < units; unit += kLanes) {
       const int count = clamp_to_lanes(units - unit);
       F32 x[kLanes];

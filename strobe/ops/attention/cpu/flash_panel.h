@@ -1,9 +1,9 @@
 // The register-blocked product that all matrix products of flash attention are made of.
 //
-// Operands lie in "units" of 4 bytes along the contraction: one f32, or two bf16 (PairFormat). B is a
-// panel [contraction][kPanelWidth] of units; a row of it is kPanelVectors registers. A is read unit
-// by unit and broadcast: by rows (row stride fixed at compile time, contraction contiguous) or by
-// columns (rows contiguous, any stride along the contraction).
+// Operands lie in "units" of 4 bytes along the contraction: one f32, or two bf16 (PairFormat). B is
+// a panel [contraction][kPanelWidth] of units; a row of it is kPanelVectors registers. A is read
+// unit by unit and broadcast: by rows (row stride fixed at compile time, contraction contiguous) or
+// by columns (rows contiguous, any stride along the contraction).
 #pragma once
 
 #include "strobe/simd/vec.h"

@@ -52,17 +52,15 @@ struct ScorePanel {
 
 STROBE_INLINE ScorePanel score_panel(const FlashVisible& visible, int row, int first_key,
                                      int tile_keys) {
-  ScorePanel panel = {
-      .row = row, .first_key = first_key, .begin = 0, .end = 0, .is_whole = false};
-  const Interval seen =
-      visible_keys(visible, row, kPanelRows, first_key, first_key + tile_keys);
+  ScorePanel panel = {.row = row, .first_key = first_key, .begin = 0, .end = 0, .is_whole = false};
+  const Interval seen = visible_keys(visible, row, kPanelRows, first_key, first_key + tile_keys);
   if (seen.empty()) return panel;
   panel.begin = (seen.begin - first_key) / kPanelWidth * kPanelWidth;
   panel.end = (seen.end - first_key + kPanelWidth - 1) / kPanelWidth * kPanelWidth;
   panel.is_whole = true;
   for (int r = row; r < row + kPanelRows; ++r) {
-    panel.is_whole &= visible.begin[r] <= first_key + panel.begin &&
-                      visible.end[r] >= first_key + panel.end;
+    panel.is_whole &=
+        visible.begin[r] <= first_key + panel.begin && visible.end[r] >= first_key + panel.end;
   }
   return panel;
 }
