@@ -32,10 +32,11 @@ struct Options {
   template <class Visitor>
   void visit(Visitor&& visit) {
     visit.group("What to time");
-    visit(preset, {.name = "preset",
-                   .unit = "NAME",
-                   .help = "many shapes at once, instead of the options below: cpu (lengths 512 to "
-                           "8192, head dims 64 and 128, f32 and bf16, dropout), smoke (two shapes)"});
+    visit(preset,
+          {.name = "preset",
+           .unit = "NAME",
+           .help = "many shapes at once, instead of the options below: cpu (lengths 512 to "
+                   "8192, head dims 64 and 128, f32 and bf16, dropout), smoke (two shapes)"});
     visit(impl, {.name = "impl",
                  .unit = "NAMES",
                  .help = "separated by commas: standard, flash, any, or implementations that "
@@ -43,21 +44,24 @@ struct Options {
     visit_shape(visit);
     visit.group("How");
     visit(threads, {.name = "threads", .help = "0: one for each core", .min = 0, .max = 1024});
-    visit(repeats, {.name = "repeats", .help = "timed calls; 0: as many as `seconds` allow", .min = 0});
-    visit(seconds, {.name = "seconds", .help = "of timing for each row, at least 3 calls", .min = 0});
+    visit(repeats,
+          {.name = "repeats", .help = "timed calls; 0: as many as `seconds` allow", .min = 0});
+    visit(seconds,
+          {.name = "seconds", .help = "of timing for each row, at least 3 calls", .min = 0});
     visit(json, {.name = "json", .unit = "FILE", .help = "add the rows to this file, as JSONL"});
   }
 
   AttentionCase single() const {
-    return {.batch = batch,
-            .heads = heads,
-            .kv_heads = kv_heads > 0 ? kv_heads : heads,
-            .seq_q = seq,
-            .seq_k = seq_k > 0 ? seq_k : seq,
-            .head_dim = head_dim,
-            .dtype = dtype,
-            .mask = mask == MaskKind::window ? window(window_left, window_right) : Mask{.kind = mask},
-            .dropout = dropout};
+    return {
+        .batch = batch,
+        .heads = heads,
+        .kv_heads = kv_heads > 0 ? kv_heads : heads,
+        .seq_q = seq,
+        .seq_k = seq_k > 0 ? seq_k : seq,
+        .head_dim = head_dim,
+        .dtype = dtype,
+        .mask = mask == MaskKind::window ? window(window_left, window_right) : Mask{.kind = mask},
+        .dropout = dropout};
   }
 
  private:
@@ -83,20 +87,24 @@ struct Options {
 };
 
 void print_head() {
-  fmt::print("{:<25} {:<8} {:<4} {:>2} {:>3} {:>5} {:>3} {:<6} {:>4} {:>9} {:>17} {:>8} {:>7} {:>8} {:>8} {:>9}\n",
-             "implementation", "pass", "type", "B", "H", "T", "D", "mask", "drop", "ms", "p10–p90",
-             "GFLOP/s", "matmul", "error", "kept", "workspace");
+  fmt::print(
+      "{:<25} {:<8} {:<4} {:>2} {:>3} {:>5} {:>3} {:<6} {:>4} {:>9} {:>17} {:>8} {:>7} {:>8} {:>8} "
+      "{:>9}\n",
+      "implementation", "pass", "type", "B", "H", "T", "D", "mask", "drop", "ms", "p10–p90",
+      "GFLOP/s", "matmul", "error", "kept", "workspace");
 }
 
 void print_row(const Json& row) {
   const auto number = [&](const char* key) { return row.at(key).get<double>(); };
-  fmt::print("{:<25} {:<8} {:<4} {:>2} {:>3} {:>5} {:>3} {:<6} {:>4g} {:>9.3f} {:>17} {:>8.1f} {:>6.1f}% {:>8.1e} {:>8} {:>9}\n",
-             row.at("impl").get<std::string>(), row.at("pass").get<std::string>(),
-             row.at("dtype").get<std::string>(), number("batch"), number("heads_q"), number("seq_q"),
-             number("head_dim"), row.at("mask").get<std::string>(), number("dropout"),
-             number("ms_median"), fmt::format("{:.3f}–{:.3f}", number("ms_p10"), number("ms_p90")),
-             number("gflops"), 100 * number("ratio"), number("max_err"),
-             bytes_text(number("saved_bytes")), bytes_text(number("workspace_bytes")));
+  fmt::print(
+      "{:<25} {:<8} {:<4} {:>2} {:>3} {:>5} {:>3} {:<6} {:>4g} {:>9.3f} {:>17} {:>8.1f} {:>6.1f}% "
+      "{:>8.1e} {:>8} {:>9}\n",
+      row.at("impl").get<std::string>(), row.at("pass").get<std::string>(),
+      row.at("dtype").get<std::string>(), number("batch"), number("heads_q"), number("seq_q"),
+      number("head_dim"), row.at("mask").get<std::string>(), number("dropout"), number("ms_median"),
+      fmt::format("{:.3f}–{:.3f}", number("ms_p10"), number("ms_p90")), number("gflops"),
+      100 * number("ratio"), number("max_err"), bytes_text(number("saved_bytes")),
+      bytes_text(number("workspace_bytes")));
   std::fflush(stdout);
 }
 
@@ -151,11 +159,12 @@ class CaseBench {
 
 int bench_attention_command(const Arguments& arguments) {
   Options options;
-  OptionParser parser("bench attention",
-                      "Times attention, forward (keeping what a backward needs) and backward, after "
-                      "checking it against float64.\nSpeeds count 4·B·H·Tq·Tk·D FLOP forward, half "
-                      "when causal, and 2.5 times that backward; \"matmul\" is the share of oneDNN's "
-                      "rate at 2048×3072×768 in the same type, measured alongside.");
+  OptionParser parser(
+      "bench attention",
+      "Times attention, forward (keeping what a backward needs) and backward, after "
+      "checking it against float64.\nSpeeds count 4·B·H·Tq·Tk·D FLOP forward, half "
+      "when causal, and 2.5 times that backward; \"matmul\" is the share of oneDNN's "
+      "rate at 2048×3072×768 in the same type, measured alongside.");
   options.visit(parser);
   if (!parser.parse(arguments)) return 0;
   if (options.threads > 0) set_thread_count(static_cast<int>(options.threads));

@@ -24,8 +24,8 @@ struct AttentionCase {
 
 Json to_json(const AttentionCase& problem);
 
-// FLOP of a forward pass: 4·B·H·Tq·Tk·D, half of it when causal, for a window those of the pairs that
-// are visible. A backward pass counts 2.5 times as much.
+// FLOP of a forward pass: 4·B·H·Tq·Tk·D, half of it when causal, for a window those of the pairs
+// that are visible. A backward pass counts 2.5 times as much.
 double forward_flop(const AttentionCase& problem);
 
 // The tensors of a case, filled with normal values, in the arena until the caller's Scope ends.

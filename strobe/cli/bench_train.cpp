@@ -31,14 +31,17 @@ struct Options {
                    .unit = "BxT,…",
                    .help = "sequences in a batch and tokens in a sequence"});
     visit(dtypes, {.name = "dtypes", .unit = "NAMES", .help = "of weights and activations"});
-    visit(attention, {.name = "attention",
-                      .unit = "NAMES",
-                      .help = "separated by commas: standard, flash, any (whichever is faster here), "
-                              "or implementations that `strobe info` lists"});
+    visit(attention,
+          {.name = "attention",
+           .unit = "NAMES",
+           .help = "separated by commas: standard, flash, any (whichever is faster here), "
+                   "or implementations that `strobe info` lists"});
     visit.group("How");
     visit(threads, {.name = "threads", .help = "0: one for each core", .min = 0, .max = 1024});
-    visit(repeats, {.name = "repeats", .help = "timed steps; 0: as many as `seconds` allow", .min = 0});
-    visit(seconds, {.name = "seconds", .help = "of timing for each row, at least 3 steps", .min = 0});
+    visit(repeats,
+          {.name = "repeats", .help = "timed steps; 0: as many as `seconds` allow", .min = 0});
+    visit(seconds,
+          {.name = "seconds", .help = "of timing for each row, at least 3 steps", .min = 0});
     visit(json, {.name = "json", .unit = "FILE", .help = "add the rows to this file, as JSONL"});
   }
 };

@@ -81,7 +81,8 @@ TEST(Units, ThreeDigitsAndUnits) {
 }
 
 TEST_F(Report, ReadsRowsAndSkipsEmptyLines) {
-  const JsonRows rows = read_jsonl(write("a.jsonl", "{\"kind\":\"x\",\"n\":1}\n\n{\"kind\":\"y\"}"));
+  const JsonRows rows =
+      read_jsonl(write("a.jsonl", "{\"kind\":\"x\",\"n\":1}\n\n{\"kind\":\"y\"}"));
   ASSERT_EQ(rows.size(), 2u);
   EXPECT_EQ(rows[0]["n"], 1);
   EXPECT_EQ(rows[1]["kind"], "y");
@@ -102,8 +103,8 @@ TEST_F(Report, BadLinesNameFileAndLine) {
 }
 
 Json step_row(const std::string& attention, int step, double loss, double ms, double attention_ms) {
-  return {{"kind", "step"},  {"attention", attention}, {"step", step},    {"loss", loss},
-          {"step_ms", ms},   {"attention_ms", attention_ms}, {"tokens", 100}};
+  return {{"kind", "step"}, {"attention", attention},       {"step", step}, {"loss", loss},
+          {"step_ms", ms},  {"attention_ms", attention_ms}, {"tokens", 100}};
 }
 
 Json summary_row(const std::string& attention, double attention_bytes) {
@@ -190,15 +191,20 @@ TEST(TrainingRuns, NanIsNoSmallDifference) {
 }
 
 TEST(TrainingRuns, MissingFieldsAreNamed) {
-  EXPECT_EQ(error_of([] { training_runs({{{"kind", "step"}, {"attention", "flash"}}}); }),
+  EXPECT_EQ(error_of([] {
+              training_runs({{{"kind", "step"}, {"attention", "flash"}}});
+            }),
             "a row of kind \"step\" has no number \"loss\"");
-  EXPECT_EQ(error_of([] { training_runs({{{"kind", "step"}}}); }),
+  EXPECT_EQ(error_of([] {
+              training_runs({{{"kind", "step"}}});
+            }),
             "a row of kind \"step\" does not say which attention it is of");
 }
 
 TEST(ComparisonTable, HoldsTheNumbers) {
   const std::string text = comparison_table(training_runs(two_runs()));
-  for (const char* expected : {"standard", "cpu_flash", "200 ms", "2.00×", "50.0%", "1.0e-03", "4.00 MB"}) {
+  for (const char* expected :
+       {"standard", "cpu_flash", "200 ms", "2.00×", "50.0%", "1.0e-03", "4.00 MB"}) {
     EXPECT_NE(text.find(expected), std::string::npos) << expected << " is not in\n" << text;
   }
   EXPECT_EQ(comparison_table({}), "no run finished a step\n");
@@ -220,7 +226,8 @@ TEST_F(Report, DrawsPngAndSvg) {
   EXPECT_GT(fs::file_size(path("compare.png")), 20'000u);
   std::stringstream svg;
   svg << std::ifstream(path("compare.svg")).rdbuf();
-  for (const char* expected : {"a \"quoted\" title_1 100%", "200 ms", "100 ms", "2.00× faster", "4.00 MB"}) {
+  for (const char* expected :
+       {"a \"quoted\" title_1 100%", "200 ms", "100 ms", "2.00× faster", "4.00 MB"}) {
     EXPECT_NE(svg.str().find(expected), std::string::npos) << expected << " is not in the picture";
   }
 }

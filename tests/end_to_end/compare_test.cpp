@@ -28,9 +28,8 @@ class CompareTest : public ::testing::Test {
   ProgramResult compare(const std::vector<std::string>& options,
                         const ProgramSetting& setting = {}) {
     std::vector<std::string> all = {
-        "compare", "--n-layer", "1",      "--n-embd",  "32",  "--n-head", "2",    "--batch", "2",
-        "--seq",   "48",        "--data", "lab",       "--steps", "5",    "--out", out_,
-        "--warmup", "0"};
+        "compare", "--n-layer", "1",   "--n-embd", "32", "--n-head", "2",  "--batch",  "2", "--seq",
+        "48",      "--data",    "lab", "--steps",  "5",  "--out",    out_, "--warmup", "0"};
     all.insert(all.end(), options.begin(), options.end());
     return run_strobe(all, setting);
   }
@@ -101,7 +100,8 @@ TEST_F(CompareTest, LossesAgree) {
 TEST_F(CompareTest, MistakesAreOneLineAndLoseNothing) {
   ASSERT_EQ(compare({}).exit_code, 0);
   const size_t before = read_rows(results()).size();
-  expect_failure(compare({"--preset", "huge"}), 2, "preset is 'huge', allowed are quick, lab, gpt2");
+  expect_failure(compare({"--preset", "huge"}), 2,
+                 "preset is 'huge', allowed are quick, lab, gpt2");
   expect_failure(compare({"--attention", "standard,flesh"}), 2,
                  "attention is 'flesh', allowed are any, standard, flash, cpu_");
   expect_failure(compare({"--attention", "flash,flash"}), 2, "names flash twice");
@@ -180,8 +180,8 @@ TEST(BenchTest, AttentionIsCheckedTimedAndWritten) {
   const TemporaryFolder folder;
   const std::string path = folder.path() + "/rows.jsonl";
   const auto bench = [&](const std::vector<std::string>& options) {
-    std::vector<std::string> all = {"bench", "attention", "--repeats", "2", "--json", path,
-                                    "--heads", "2", "--seq", "70", "--head-dim", "32"};
+    std::vector<std::string> all = {"bench",   "attention", "--repeats", "2",  "--json",     path,
+                                    "--heads", "2",         "--seq",     "70", "--head-dim", "32"};
     all.insert(all.end(), options.begin(), options.end());
     return run_strobe(all);
   };
@@ -213,7 +213,8 @@ TEST(BenchTest, TrainingStepsAreTimed) {
   const std::string path = folder.path() + "/rows.jsonl";
   const auto bench = [&](const std::string& shapes) {
     return run_strobe({"bench", "train", "--n-layer", "1", "--n-embd", "32", "--n-head", "2",
-                       "--vocab-size", "257", "--shapes", shapes, "--repeats", "2", "--json", path});
+                       "--vocab-size", "257", "--shapes", shapes, "--repeats", "2", "--json",
+                       path});
   };
   const ProgramResult result = bench("2x16,1x40");
   ASSERT_EQ(result.exit_code, 0) << result.error;

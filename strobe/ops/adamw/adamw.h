@@ -10,7 +10,7 @@ namespace strobe {
 
 // One AdamW step on one parameter (Loshchilov & Hutter 2019, Alg. 2; as PyTorch's AdamW):
 //   g = gradient_scale·gradient;  m = β1·m + (1−β1)·g;  v = β2·v + (1−β2)·g²
-//   w = w·(1 − lr·weight_decay) − lr·m̂/(sqrt(v̂) + epsilon),  m̂ = m/(1−β1^step), v̂ = v/(1−β2^step)
+//   w = w·(1 − lr·weight_decay) − lr·m̂/(√v̂ + epsilon),  m̂ = m/(1−β1^step), v̂ = v/(1−β2^step)
 // and, in the same pass, the 16-bit working copy of w. All contiguous, alike in shape.
 struct AdamW {
   Tensor master;    // f32                       updated

@@ -4,7 +4,7 @@
 // Mapping     one thread, one row
 // Steps       [1] one pass for maximum and sum, each lane with its own running maximum: a block of
 //             vectors is read for its maximum and again (from L1) for its exponentials, so that the
-//             sum is rescaled once for a block   [2] merge the lanes   [3] one pass for the gradient
+//             sum is rescaled once for a block  [2] merge the lanes  [3] one pass for the gradient
 // Numerics    f32; exponents are differences to the maximum; NaN and +∞ anywhere give a NaN loss
 #include "strobe/ops/cross_entropy/cross_entropy_kernels.h"
 

@@ -1,5 +1,5 @@
-// The CPU implementations of the gradient norm: blocks of fixed size, whichever thread is free takes
-// the next, and their sums are added in order.
+// The CPU implementations of the gradient norm: blocks of fixed size, whichever thread is free
+// takes the next, and their sums are added in order.
 #include <algorithm>
 #include <cmath>
 #include <numeric>

@@ -14,7 +14,7 @@ namespace {
 constexpr int64_t kColumnGrain = 128;  // columns of the bias's gradient: whole cache lines
 
 // A vocabulary's columns go through the backward pass in pieces of about this many: then a piece of
-// dy and of the weight stay in the cache for both of its products. For GPT-2's head and 256 rows, dx
+// dy and of the weight stay in the cache for both of its products. With GPT-2's head, 256 rows, dx
 // became 1.6 times as fast so, and dweight 1.2 times (f32, one Zen 5 core).
 constexpr int64_t kPieceColumns = 8192;
 

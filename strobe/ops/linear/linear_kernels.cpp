@@ -1,5 +1,5 @@
-// What a fully connected layer needs beside its matrix products: the bias's gradient, GELU where its
-// argument is kept, and the rounding of sums made in f32.
+// What a fully connected layer needs beside its matrix products: the bias's gradient, GELU where
+// its argument is kept, and the rounding of sums made in f32.
 #include "strobe/ops/linear/linear_kernels.h"
 
 #include "strobe/simd/loop.h"
