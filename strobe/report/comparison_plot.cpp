@@ -19,10 +19,10 @@ struct Colour {
   const char* light;
 };
 constexpr std::array<Colour, 5> kColours = {{{"#D55E00", "#F3C7A4"},
-                                            {"#0072B2", "#A4CDE6"},
-                                            {"#009E73", "#A3DCCB"},
-                                            {"#CC79A7", "#EED3E2"},
-                                            {"#E69F00", "#F8DFA9"}}};
+                                             {"#0072B2", "#A4CDE6"},
+                                             {"#009E73", "#A3DCCB"},
+                                             {"#CC79A7", "#EED3E2"},
+                                             {"#E69F00", "#F8DFA9"}}};
 const Colour& colour_of(size_t run) { return kColours[run % kColours.size()]; }
 
 constexpr double kBarWidth = 0.56;
@@ -49,7 +49,8 @@ std::string quoted(const std::string& text, bool is_format = false) {
 }
 
 std::string label_at(double x, double y, const std::string& text, const std::string& style) {
-  return fmt::format("set label {} at first {},{:.9g} center front boxed {}\n", quoted(text), x, y, style);
+  return fmt::format("set label {} at first {},{:.9g} center front boxed {}\n", quoted(text), x, y,
+                     style);
 }
 
 std::string rectangle(double x, double width, double from, double to, const char* colour) {
@@ -78,7 +79,8 @@ std::string loss_panel(const std::vector<Bars>& runs) {
     script += fmt::format("$loss{} << END\n", r);
     const auto& losses = runs[r].run.losses;
     steps = std::max(steps, losses.size());
-    for (size_t i = 0; i < losses.size(); ++i) script += fmt::format("{} {:.9g}\n", i + 1, losses[i]);
+    for (size_t i = 0; i < losses.size(); ++i)
+      script += fmt::format("{} {:.9g}\n", i + 1, losses[i]);
     script += "END\n";
   }
   if (runs.size() > 1) {
@@ -92,10 +94,10 @@ std::string loss_panel(const std::vector<Bars>& runs) {
   script += fmt::format("set xrange [{}:{}]\nplot ", steps > 1 ? 1 : 0, std::max<size_t>(steps, 2));
   // The first curve is wide and pale, the others thin and dotted on top of it: all stay visible.
   for (size_t r = 0; r < runs.size(); ++r) {
-    script += fmt::format("{}$loss{} using 1:2 with {} linecolor rgb '{}' title {}", r > 0 ? ", " : "",
-                          r, r == 0 ? "lines linewidth 9" : "linespoints linewidth 2.5 pointtype 7 pointsize 0.7",
-                          r == 0 ? colour_of(r).light : colour_of(r).strong,
-                          quoted(runs[r].run.attention));
+    script += fmt::format(
+        "{}$loss{} using 1:2 with {} linecolor rgb '{}' title {}", r > 0 ? ", " : "", r,
+        r == 0 ? "lines linewidth 9" : "linespoints linewidth 2.5 pointtype 7 pointsize 0.7",
+        r == 0 ? colour_of(r).light : colour_of(r).strong, quoted(runs[r].run.attention));
   }
   return script + "\n";
 }
@@ -170,8 +172,9 @@ std::string speedup_text(double speedup) {
 std::string gains_panel(const std::vector<Bars>& runs) {
   constexpr int kGroups = 4;
   std::string script = panel_begin(
-      runs.size() == 2 ? fmt::format("Gains of {} over {}", runs[1].run.attention, runs[0].run.attention)
-                       : fmt::format("Gains over {}", runs[0].run.attention),
+      runs.size() == 2
+          ? fmt::format("Gains of {} over {}", runs[1].run.attention, runs[0].run.attention)
+          : fmt::format("Gains over {}", runs[0].run.attention),
       "% saved");
   const size_t others = runs.size() - 1;
   const double width = 0.72 / static_cast<double>(std::max<size_t>(others, 1));
@@ -190,10 +193,9 @@ std::string gains_panel(const std::vector<Bars>& runs) {
                           colour_of(r).strong);
       const std::string text = fmt::format("{:.0f}%", percent);
       const bool has_speedup = speedups[i] > 0 && others == 1;  // more bars leave no room for it
-      script += label_at(x, std::max(percent, 0.0),
-                         has_speedup ? speedup_text(speedups[i]) + "\n" + text : text,
-                         fmt::format("offset 0,{} font ',{}'", has_speedup ? 2.0 : 0.9,
-                                     others < 3 ? 15 : 11));
+      script += label_at(
+          x, std::max(percent, 0.0), has_speedup ? speedup_text(speedups[i]) + "\n" + text : text,
+          fmt::format("offset 0,{} font ',{}'", has_speedup ? 2.0 : 0.9, others < 3 ? 15 : 11));
     }
   }
   script += fmt::format(
@@ -205,10 +207,12 @@ std::string gains_panel(const std::vector<Bars>& runs) {
   return script + "plot NaN notitle\nset ytics auto\n";
 }
 
-std::string setup(const std::string& terminal, const std::string& output, const std::string& title) {
+std::string setup(const std::string& terminal, const std::string& output,
+                  const std::string& title) {
   return fmt::format(
       "set terminal {}\nset output {}\n"
-      "set style fill solid noborder\nset style textbox opaque fillcolor rgb 'white' noborder margins 0.3,0.3\n"
+      "set style fill solid noborder\nset style textbox opaque fillcolor rgb 'white' noborder "
+      "margins 0.3,0.3\n"
       "set border 3 linecolor rgb '#888888'\nset tics nomirror textcolor rgb '#222222'\n"
       "set xtics scale 0\nset ytics scale 0.5\n"
       "set grid ytics linecolor rgb '#DDDDDD' linetype 1 linewidth 1\n"
@@ -249,7 +253,8 @@ std::string draw_comparison(const std::string& results_path, const std::string& 
       setup("svg noenhanced size 1600,1120 font 'DejaVu Sans,15' linewidth 1.2 background 'white'",
             folder + "/compare.svg", title) +
       body;
-  const auto result = run_process({"gnuplot"}, {.input = script, .capture_stderr = true, .signal = {}});
+  const auto result =
+      run_process({"gnuplot"}, {.input = script, .capture_stderr = true, .signal = {}});
   if (!result) {
     return "no pictures: gnuplot is not installed (Debian: apt install gnuplot-nox); " +
            results_path + " is complete";
