@@ -1,6 +1,6 @@
 // standard_kernels
 //
-// Computes    P = softmax(scale·S + bias) over the visible keys, Z∘P, L     docs/attention_forward.md
+// Computes    P = softmax(scale·S + bias) over the visible keys, Z∘P, L   docs/attention_forward.md
 //             dS = P ∘ (Z∘dP − Δ)·scale,   Δ = rowsum(dO∘O)         docs/attention_backward.md
 // Shapes      rows of [Tq, Tk] matrices in memory: S and dP f32; P, Z∘P and dS in the compute type
 // Mapping     up to 16 rows a call, one row at a time; a row is read three times, from L1 or L2
