@@ -65,9 +65,9 @@ double visible_pairs(const AttentionCase& c) {
 }  // namespace
 
 Json to_json(const AttentionCase& c) {
-  Json row = {{"batch", c.batch},       {"seq_q", c.seq_q},
-              {"seq_k", c.seq_k},       {"heads_q", c.heads},
-              {"heads_kv", c.kv_heads}, {"head_dim", c.head_dim},
+  Json row = {{"batch", c.batch},          {"seq_q", c.seq_q},
+              {"seq_k", c.seq_k},          {"heads_q", c.heads},
+              {"heads_kv", c.kv_heads},    {"head_dim", c.head_dim},
               {"dtype", to_text(c.dtype)}, {"mask", to_text(c.mask.kind)},
               {"dropout", c.dropout}};
   if (c.mask.kind == MaskKind::window) {
@@ -84,8 +84,8 @@ double forward_flop(const AttentionCase& c) {
 AttentionTensors make_tensors(Context& ctx, const AttentionCase& c) {
   uint64_t seed = 0;
   const auto make = [&](int64_t seq, int64_t heads) {
-    const Tensor tensor = ctx.arena().allocate(MemoryUse::activations, c.dtype,
-                                               {c.batch, seq, heads, c.head_dim});
+    const Tensor tensor =
+        ctx.arena().allocate(MemoryUse::activations, c.dtype, {c.batch, seq, heads, c.head_dim});
     fill_normal(tensor, ++seed);
     return tensor;
   };

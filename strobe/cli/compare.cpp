@@ -103,9 +103,8 @@ int run_in_own_process(const CompareOptions& options, const std::string& name,
                        JsonlWriter& results) {
   Arguments words = {"/proc/self/exe", "compare", kRunOne, name};
   words.insert(words.end(), arguments.begin(), arguments.end());
-  const auto child = run_process(words, {.input = {},
-                                         .capture_stderr = false,
-                                         .signal = [&] { return interrupt.signal(); }});
+  const auto child = run_process(
+      words, {.input = {}, .capture_stderr = false, .signal = [&] { return interrupt.signal(); }});
   check(child.has_value(), "cannot start /proc/self/exe: no such file");
   const std::string path = rows_path(options, name);
   bool has_reason = false;
@@ -196,8 +195,7 @@ int compare_command(const Arguments& arguments) {
     }
   }
   report(options, results);
-  check(failed.empty(), failed, " failed; what was measured is in ",
-        results.path());
+  check(failed.empty(), failed, " failed; what was measured is in ", results.path());
   return interrupt.requested() ? 128 + interrupt.signal() : 0;
 }
 

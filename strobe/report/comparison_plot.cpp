@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "strobe/core/process.h"
+#include "strobe/report/table.h"
 #include "strobe/report/training_run.h"
 #include "strobe/report/units.h"
 
@@ -73,7 +74,7 @@ std::string panel_begin(const std::string& title, const std::string& y_title) {
 
 std::string loss_panel(const std::vector<Bars>& runs) {
   std::string script = panel_begin("Loss: the curves must coincide", "training loss");
-  script += "set xlabel 'step'\nset xtics auto\nset yrange [*:*]\nset key top right\n";
+  script += "set xlabel 'step'\nset xtics auto font ',13.5'\nset yrange [*:*]\nset key top right\n";
   size_t steps = 0;
   for (size_t r = 0; r < runs.size(); ++r) {
     script += fmt::format("$loss{} << END\n", r);
@@ -102,14 +103,29 @@ std::string loss_panel(const std::vector<Bars>& runs) {
   return script + "\n";
 }
 
+// The largest font in which the longest line of the names fits under its bar.
+double font_for(const std::vector<std::string>& names) {
+  constexpr double kPanelPixels = 650, kLargest = 13.5, kSmallest = 7, kPixelsPerPoint = 0.75;
+  size_t longest = 1;
+  for (const std::string& name : names) {
+    for (const std::string& line :
+         {name.substr(0, name.find('\n')), name.substr(name.find('\n') + 1)}) {
+      longest = std::max(longest, display_width(line));
+    }
+  }
+  const double room = kPanelPixels / (static_cast<double>(names.size()) + 0.4);
+  return std::clamp(room / (kPixelsPerPoint * static_cast<double>(longest)), kSmallest, kLargest);
+}
+
 std::string bar_axes(const std::vector<Bars>& runs, double largest,
                      const std::vector<std::string>& names) {
   std::string tics;
   for (size_t r = 0; r < runs.size(); ++r) {
     tics += fmt::format("{}{} {}", r > 0 ? ", " : "", quoted(names[r], /*is_format=*/true), r);
   }
-  return fmt::format("set xtics ({})\nset xrange [-0.7:{}]\nset yrange [0:{:.9g}]\n", tics,
-                     static_cast<double>(runs.size()) - 0.3, limit_above(largest));
+  return fmt::format("set xtics ({}) font ',{:.1f}'\nset xrange [-0.7:{}]\nset yrange [0:{:.9g}]\n",
+                     tics, font_for(names), static_cast<double>(runs.size()) - 0.3,
+                     limit_above(largest));
 }
 
 // Bars of two parts: attention's strong, the rest light; the total on top, attention's share of
@@ -191,16 +207,20 @@ std::string gains_panel(const std::vector<Bars>& runs) {
       lowest = std::min(lowest, percent);
       script += rectangle(x, width * 0.9, std::min(percent, 0.0), std::max(percent, 0.0),
                           colour_of(r).strong);
-      const std::string text = fmt::format("{:.0f}%", percent);
+      const std::string text =
+          fmt::format("{:.{}f}%", percent, others == 1 && percent > 99 && percent < 100 ? 1 : 0);
       const bool has_speedup = speedups[i] > 0 && others == 1;  // more bars leave no room for it
-      script += label_at(
-          x, std::max(percent, 0.0), has_speedup ? speedup_text(speedups[i]) + "\n" + text : text,
-          fmt::format("offset 0,{} font ',{}'", has_speedup ? 2.0 : 0.9, others < 3 ? 15 : 11));
+      script += label_at(x, std::max(percent, 0.0),
+                         has_speedup ? speedup_text(speedups[i]) + "\n" + text : text,
+                         fmt::format("offset 0,{} font ',{}'", has_speedup ? 2.0 : 0.9,
+                                     others == 1   ? 15
+                                     : others == 2 ? 12
+                                                   : 9));
     }
   }
   script += fmt::format(
       "set xtics (\"step time\" 0, \"time in\\nattention\" 1, \"peak memory\" 2, "
-      "\"memory of\\nattention\" 3)\n"
+      "\"memory of\\nattention\" 3) font ',13.5'\n"
       "set xrange [-0.6:{}]\nset yrange [{:.9g}:130]\nset ytics 0,25,100\n",
       kGroups - 0.4, lowest * 1.15);
   script += "set arrow from graph 0,first 0 to graph 1,first 0 nohead linecolor rgb '#888888'\n";

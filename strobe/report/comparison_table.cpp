@@ -98,8 +98,8 @@ std::string comparison_table(const std::vector<TrainingRun>& runs) {
   }
   if (columns.empty()) return "no run finished a step\n";
 
-  std::vector<std::string> head = {fmt::format("{} steps, times without the first",
-                                               columns[0].summary.steps)};
+  std::vector<std::string> head = {
+      fmt::format("{} steps, times without the first", columns[0].summary.steps)};
   for (const Column& column : columns) head.push_back(column.run.attention);
   Table table(std::move(head));
   add_row(table, columns, "implementation", [](const Column& c) {

@@ -29,9 +29,8 @@ TrainingRun& run_of(std::vector<TrainingRun>& runs, const Json& row) {
   const auto name = row.find("attention");
   check(name != row.end() && name->is_string(), "a row of kind \"", row["kind"].get<std::string>(),
         "\" does not say which attention it is of");
-  const auto found = std::find_if(runs.begin(), runs.end(), [&](const TrainingRun& run) {
-    return run.attention == *name;
-  });
+  const auto found = std::find_if(runs.begin(), runs.end(),
+                                  [&](const TrainingRun& run) { return run.attention == *name; });
   if (found != runs.end()) return *found;
   runs.emplace_back();
   runs.back().attention = *name;

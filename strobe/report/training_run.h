@@ -16,11 +16,11 @@ struct TrainingRun {
   std::vector<double> step_ms;
   std::vector<double> attention_ms;
   std::vector<double> tokens;
-  double peak_total_bytes = 0;                   // of the arena
-  double peak_rss_bytes = 0;                     // of the process
-  std::map<std::string, double> peak_bytes;      // of each category by itself
-  std::map<std::string, double> at_peak_bytes;   // when the total peaked: adds up to it
-  std::string error;                             // why it ended early; empty if it did not
+  double peak_total_bytes = 0;                  // of the arena
+  double peak_rss_bytes = 0;                    // of the process
+  std::map<std::string, double> peak_bytes;     // of each category by itself
+  std::map<std::string, double> at_peak_bytes;  // when the total peaked: adds up to it
+  std::string error;                            // why it ended early; empty if it did not
 
   bool has_steps() const { return !losses.empty(); }
 };

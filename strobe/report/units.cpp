@@ -29,8 +29,6 @@ std::string milliseconds_text(double ms) {
 
 std::string percent_text(double fraction) { return fmt::format("{:.1f}%", 100 * fraction); }
 
-std::string small_text(double value) {
-  return value == 0 ? "0" : fmt::format("{:.1e}", value);
-}
+std::string small_text(double value) { return value == 0 ? "0" : fmt::format("{:.1e}", value); }
 
 }  // namespace strobe
