@@ -178,11 +178,12 @@ class BackwardRange {
   void load_tile(int key) {
     const Interval valid = {larger(visible_keys_.begin - key, 0),
                             smaller(visible_keys_.end - key, kKeyTile)};
+    tile_keys_ = static_cast<int>(round_up(valid.end, kPanelWidth));
     const auto k = source(task_.k, key * task_.k.stride, valid);
     const auto v = source(task_.v, key * task_.v.stride, valid);
-    pack_transposed<Format>(k, kKeyTile, task_.head_dim, scratch_.keys_t);
-    pack_transposed<Format>(v, kKeyTile, task_.head_dim, scratch_.values_t);
-    pack_contracted_rows<Format>(k, kKeyTile, task_.head_dim, scratch_.keys);
+    pack_transposed<Format>(k, tile_keys_, task_.head_dim, scratch_.keys_t);
+    pack_transposed<Format>(v, tile_keys_, task_.head_dim, scratch_.values_t);
+    pack_contracted_rows<Format>(k, tile_keys_, task_.head_dim, scratch_.keys);
   }
 
   void load_masks(int first_row, int key) {
@@ -213,7 +214,7 @@ class BackwardRange {
         scratch_.ds_rows + local * (kKeyTile / kPer) + panel.begin / kPer, kKeyTile, 0};
     for (int64_t d = 0; d < scratch_.columns; d += kPanelWidth) {
       multiply_panel<Format, true>(
-          ds, scratch_.keys + d * (kKeyTile / kPer) + panel.begin / kPer * kPanelWidth,
+          ds, scratch_.keys + d * (tile_keys_ / kPer) + panel.begin / kPer * kPanelWidth,
           (panel.end - panel.begin) / kPer, dq_ + row * scratch_.columns + d, scratch_.columns);
     }
   }
@@ -230,39 +231,50 @@ class BackwardRange {
     }
   }
 
+  // What turns S and dP into P and dS in one query row.
+  struct RowTerms {
+    F32 minus_lse, delta;
+    const uint16_t* masks;
+  };
   struct Gradients {
     F32 p, ds;
   };
-  STROBE_INLINE Gradients gradients(F32 score, F32 dp, int row, uint32_t kept, float scale) const {
-    const F32 p = exp2(fma(score, broadcast(scale), broadcast(scratch_.minus_lse[row])));
-    const F32 delta = broadcast(scratch_.delta[row]);
-    if (dropout_.threshold == 0) return {p, p * (dp - delta)};
+  STROBE_INLINE Gradients gradients(F32 score, F32 dp, F32 scale, const RowTerms& row,
+                                    int column) const {
+    const F32 p = exp2(fma(score, scale, row.minus_lse));
+    if (dropout_.threshold == 0) return {p, p * (dp - row.delta)};
+    const uint32_t kept = row.masks[column / kDropoutBlock] >> column % kDropoutBlock;
     const F32 dropped = keep_lanes(kept, dp * broadcast(dropout_.keep_scale));
-    return {keep_lanes(kept, p), p * (dropped - delta)};
+    return {keep_lanes(kept, p), p * (dropped - row.delta)};
   }
 
   // [4] P and dS of kPer rows from row r of the panel that begins at row `local` of the tile.
   void set_gradients(const ScorePanel& panel, int local, int r, float scale, const float* scores,
                      const float* dscores) {
+    RowTerms terms[kPer];
+    for (int i = 0; i < kPer; ++i) {
+      const int row = panel.row + r + i;
+      terms[i] = {broadcast(scratch_.minus_lse[row]), broadcast(scratch_.delta[row]),
+                  scratch_.masks + (local + r + i) * (kKeyTile / kDropoutBlock)};
+    }
+    const F32 factor = broadcast(scale);
+    float* p = scratch_.p + (local + r) / kPer * kKeyTile;
+    float* ds = scratch_.ds + (local + r) / kPer * kKeyTile;
+    [[maybe_unused]] bf16* ds_rows =
+        reinterpret_cast<bf16*>(scratch_.ds_rows) + (local + r) * kKeyTile;
     for (int column = panel.begin; column < panel.end; column += kLanes) {
-      Gradients row[kPer];
+      Gradients x[kPer];
       for (int i = 0; i < kPer; ++i) {
-        const uint16_t* masks = scratch_.masks + (local + r + i) * (kKeyTile / kDropoutBlock);
-        row[i] = gradients(load(scores + i * kKeyTile + column),
-                           load(dscores + i * kKeyTile + column), panel.row + r + i,
-                           masks[column / kDropoutBlock] >> (column % kDropoutBlock), scale);
+        x[i] = gradients(load(scores + i * kKeyTile + column),
+                         load(dscores + i * kKeyTile + column), factor, terms[i], column);
       }
-      const int64_t at = (local + r) / kPer * kKeyTile + column;
       if constexpr (kPer == 1) {
-        store(scratch_.p + at, row[0].p);
-        store(scratch_.ds + at, row[0].ds);
+        store(p + column, x[0].p);
+        store(ds + column, x[0].ds);
       } else {
-        store(scratch_.p + at, round_pair(row[0].p, row[1].p));
-        store(scratch_.ds + at, round_pair(row[0].ds, row[1].ds));
-        for (int i = 0; i < kPer; ++i) {
-          store(reinterpret_cast<bf16*>(scratch_.ds_rows) + (local + r + i) * kKeyTile + column,
-                row[i].ds);
-        }
+        store(p + column, round_pair(x[0].p, x[1].p));
+        store(ds + column, round_pair(x[0].ds, x[1].ds));
+        for (int i = 0; i < kPer; ++i) store(ds_rows + i * kKeyTile + column, x[i].ds);
       }
     }
   }
@@ -323,6 +335,7 @@ class BackwardRange {
   const FlashBackwardTask& task_;
   BackwardScratch<Format> scratch_;
   Interval visible_keys_{};
+  int tile_keys_ = 0;    // of the current tile: its visible keys, padded to kPanelWidth
   float* dq_ = nullptr;  // [rows, columns] of the current head
   FlashBias bias_;       // of the current head
   FlashDropout dropout_;

@@ -61,6 +61,7 @@ struct ForwardScratch {
 template <class Format>
 class ForwardBlock {
   using Element = typename Format::Element;
+  using Product = typename Format::Product;
   static constexpr int kPer = Format::kPerUnit;
   static constexpr int kScoreStride = kKeyTile / kPer;  // of P, in units
 
@@ -100,14 +101,15 @@ class ForwardBlock {
   void load_tile(int key, Interval visible) {
     const int valid_begin = larger(visible.begin - key, 0);
     const int valid_end = smaller(visible.end - key, kKeyTile);
+    tile_keys_ = static_cast<int>(round_up(valid_end, kPanelWidth));
     const Element* k = static_cast<const Element*>(task_.k.data) + key * task_.k.stride;
     const Element* v = static_cast<const Element*>(task_.v.data) + key * task_.v.stride;
-    pack_transposed<Format>({k, task_.k.stride, valid_begin, valid_end}, kKeyTile, task_.head_dim,
+    pack_transposed<Format>({k, task_.k.stride, valid_begin, valid_end}, tile_keys_, task_.head_dim,
                             scratch_.keys);
-    pack_contracted_rows<Format>({v, task_.v.stride, valid_begin, valid_end}, kKeyTile,
+    pack_contracted_rows<Format>({v, task_.v.stride, valid_begin, valid_end}, tile_keys_,
                                  task_.head_dim, scratch_.values);
     if (task_.dropout.threshold != 0) {
-      dropout_masks(task_.dropout, task_.first_row, scratch_.rows, key, kKeyTile, scratch_.masks,
+      dropout_masks(task_.dropout, task_.first_row, scratch_.rows, key, valid_end, scratch_.masks,
                     kKeyTile / kDropoutBlock);
     }
   }
@@ -162,16 +164,16 @@ class ForwardBlock {
   void exponentiate(const ScorePanel& panel, int r, float scale) {
     const int row = panel.row + r;
     const F32 factor = broadcast(scale), minus_max = broadcast(-scratch_.max[row]);
+    const float* scores = scratch_.scores + r * kKeyTile;
+    Product* p = reinterpret_cast<Product*>(scratch_.probabilities) + r * kKeyTile;
     const uint16_t* masks = scratch_.masks + row * (kKeyTile / kDropoutBlock);
     const bool drops = task_.dropout.threshold != 0;
     F32 sum = load(scratch_.sum + row * kLanes);
     for (int column = panel.begin; column < panel.end; column += kLanes) {
-      F32 p = exp2(fma(load(scratch_.scores + r * kKeyTile + column), factor, minus_max));
-      sum += p;
-      if (drops) {
-        p = keep_lanes(masks[column / kDropoutBlock] >> (column % kDropoutBlock), p);
-      }
-      store(reinterpret_cast<ProductElement*>(scratch_.probabilities) + r * kKeyTile + column, p);
+      const F32 x = exp2(fma(load(scores + column), factor, minus_max));
+      sum += x;
+      const uint32_t kept = drops ? masks[column / kDropoutBlock] >> column % kDropoutBlock : 0;
+      store(p + column, drops ? keep_lanes(kept, x) : x);
     }
     store(scratch_.sum + row * kLanes, sum);
   }
@@ -181,9 +183,9 @@ class ForwardBlock {
     const int64_t begin = panel.begin / kPer, units = (panel.end - panel.begin) / kPer;
     const RowOperand<kScoreStride> p = {scratch_.probabilities + begin, units, 0};
     for (int64_t d = 0; d < scratch_.columns; d += kPanelWidth) {
-      multiply_panel<Format, true>(p, scratch_.values + d * (kKeyTile / kPer) + begin * kPanelWidth,
-                                   units, scratch_.out + panel.row * scratch_.columns + d,
-                                   scratch_.columns);
+      multiply_panel<Format, true>(
+          p, scratch_.values + d * (tile_keys_ / kPer) + begin * kPanelWidth, units,
+          scratch_.out + panel.row * scratch_.columns + d, scratch_.columns);
     }
   }
 
@@ -203,10 +205,9 @@ class ForwardBlock {
     }
   }
 
-  using ProductElement = typename Format::Product;
-
   const FlashForwardTask& task_;
   ForwardScratch scratch_;
+  int tile_keys_ = 0;  // of the current tile: its visible keys, padded to kPanelWidth
 };
 
 int64_t scratch_bytes(int rows, int head_dim) {
