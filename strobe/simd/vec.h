@@ -46,14 +46,15 @@ STROBE_INLINE To bit_cast_to(From x) {
 }
 
 STROBE_INLINE F32 broadcast(float x) { return x - F32{}; }
+STROBE_INLINE U32 broadcast_u32(uint32_t x) { return x - U32{}; }
+STROBE_INLINE F32 zero() { return F32{}; }
+
 // 0, 1, 2, …
 STROBE_INLINE I32 lane_index() {
   I32 index;
   for (int i = 0; i < kLanes; ++i) index[i] = i;
   return index;
 }
-STROBE_INLINE U32 broadcast_u32(uint32_t x) { return x - U32{}; }
-STROBE_INLINE F32 zero() { return F32{}; }
 
 STROBE_INLINE F32 load(const float* p) {
   F32 x;
