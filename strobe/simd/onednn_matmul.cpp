@@ -20,7 +20,6 @@ struct Key {
   int rank;
   DType in, out;
   bool has_bias, gelu, accumulate;
-  float scale;
   int threads;  // oneDNN cuts the work for a number of threads
   auto operator<=>(const Key&) const = default;
 };
@@ -57,16 +56,6 @@ dnnl::memory::desc describe(const Tensor& t) {
   return {dims(t.shape), type_of(t.dtype), dims(t.strides)};
 }
 
-// c *= scale, by what each generation of oneDNN's interface has for it.
-void append_scale(float scale, [[maybe_unused]] dnnl::primitive_attr& attributes,
-                  [[maybe_unused]] dnnl::post_ops& post_ops) {
-#if DNNL_VERSION_MAJOR >= 3
-  post_ops.append_eltwise(dnnl::algorithm::eltwise_linear, scale, 0.0f);
-#else
-  attributes.set_output_scales(0, {scale});
-#endif
-}
-
 void append_gelu(dnnl::post_ops& post_ops) {
 #if DNNL_VERSION_MAJOR >= 3
   post_ops.append_eltwise(dnnl::algorithm::eltwise_gelu_tanh, 0.0f, 0.0f);
@@ -92,7 +81,6 @@ Primitive make_primitive(const Matmul& args) {
     p.bias = {{1, args.c.shape[1]}, type_of(DType::f32), {args.c.shape[1], 1}};
   dnnl::primitive_attr attributes;
   dnnl::post_ops post_ops;
-  if (args.scale != 1) append_scale(args.scale, attributes, post_ops);
   if (args.accumulate) post_ops.append_sum(1.0f);
   if (args.gelu) append_gelu(post_ops);
   attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
@@ -119,7 +107,6 @@ const Primitive& primitive_for(const Matmul& args) {
       .has_bias = args.bias.has_data(),
       .gelu = args.gelu,
       .accumulate = args.accumulate,
-      .scale = args.scale,
       .threads = thread_count(),
   };
   const auto found = cache.find(key);
@@ -133,7 +120,7 @@ void execute(Context& ctx, const Matmul& args) {
   const Arena::Scope scope(ctx.arena());
   const auto scratch_bytes = static_cast<int64_t>(p.scratch.get_size());
   const Tensor scratch =
-      ctx.arena().allocate(args.workspace_use, DType::f32, {(scratch_bytes + 3) / 4});
+      ctx.arena().allocate(MemoryUse::workspace, DType::f32, {(scratch_bytes + 3) / 4});
   std::unordered_map<int, dnnl::memory> memories = {
       {DNNL_ARG_SRC, {p.a, engine(), args.a.data}},
       {DNNL_ARG_WEIGHTS, {p.b, engine(), args.b.data}},

@@ -15,11 +15,11 @@ struct Matmul {
   Tensor bias;        // f32 [N], or absent. Needs c row-major, no batch, no `accumulate`
   bool gelu = false;  // tanh form, after the bias
   bool accumulate = false;
-  float scale = 1;                                 // c = scale·a·b; not with a bias
-  MemoryUse workspace_use = MemoryUse::workspace;  // what oneDNN's scratch counts as
 };
 
-// Runs oneDNN's matmul. Primitives are kept for every shape met, for each calling thread.
+// Runs oneDNN's matmul. Primitives are kept for every shape met, for each calling thread; scratch
+// memory comes from the context's arena (MemoryUse::workspace). Throws Error where oneDNN has no
+// implementation: bf16 needs AVX-512.
 void onednn_matmul(Context& ctx, const Matmul& args);
 
 }  // namespace strobe

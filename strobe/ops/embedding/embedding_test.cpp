@@ -2,6 +2,7 @@
 
 #include <numeric>
 
+#include "strobe/core/parallel.h"
 #include "strobe/ops/embedding/embedding_reference.h"
 #include "tests/testkit/compare.h"
 #include "tests/testkit/conformance.h"
@@ -78,6 +79,34 @@ void run_case(Context& ctx, const CaseLine& c) {
 TEST(Embedding, ConformsToReference) {
   testing::run_conformance("embedding", embedding_impls(), testing::random_cases(100, draw_case),
                            run_case);
+}
+
+// The same bits for every number of threads.
+void run_repeated_case(Context& ctx, const CaseLine& c) {
+  const int64_t seq = 300, columns = c.number("c"), vocab = 11;
+  testing::TensorSource make{ctx.arena(), c.random()};
+  const Tensor tokens = make.empty(DType::i32, {1, seq});
+  testing::fill(tokens, [&] { return static_cast<double>(make.random.below(vocab)); });
+  const Tensor dtokens = make.empty(DType::f32, {vocab, columns});
+  const Tensor dpositions = make.empty(DType::f32, {seq, columns});
+  const Tensor dout = make.normal(DType::f32, {1, seq, columns});
+  const int threads = thread_count();
+  std::vector<unsigned char> first;
+  for (const int other : {1, 2, 3}) {
+    set_thread_count(other);
+    testing::fill(dtokens, [] { return 0.0; });
+    embedding_backward(
+        ctx,
+        {.tokens = tokens, .dout = dout, .dtoken_table = dtokens, .dposition_table = dpositions});
+    if (first.empty()) first = testing::snapshot(dtokens);
+    EXPECT_TRUE(testing::snapshot(dtokens) == first) << other << " threads";
+  }
+  set_thread_count(threads);
+}
+
+TEST(Embedding, BackwardIsReproducible) {
+  testing::run_conformance("embedding", embedding_impls(), {"c=200 dtype=f32 seed=1"},
+                           run_repeated_case);
 }
 
 TEST(Embedding, ReferenceGradientsAreDerivatives) {

@@ -169,6 +169,28 @@ TEST(Layernorm, LargeMeanKeepsTheVariance) {
                            {"c=768 dtype=f32 seed=1", "c=33 dtype=f32 seed=2"}, run_shifted_case);
 }
 
+// The same bits again, with the same number of threads.
+void run_repeated_case(Context& ctx, const CaseLine& c) {
+  const Shape rows = {c.number("rows"), c.number("c")}, parameters = {c.number("c")};
+  testing::TensorSource make{ctx.arena(), c.random()};
+  const LayernormBackward args = {.x = make.normal(DType::f32, rows),
+                                  .weight = make.normal(DType::f32, parameters),
+                                  .mean = make.normal(DType::f32, {rows[0]}),
+                                  .rstd = make.normal(DType::f32, {rows[0]}),
+                                  .dy = make.normal(DType::f32, rows),
+                                  .dx = make.empty(DType::f32, rows),
+                                  .dweight = make.empty(DType::f32, parameters),
+                                  .dbias = make.empty(DType::f32, parameters)};
+  layernorm_backward(ctx, args);
+  const testing::InputsUnchanged results({args.dx, args.dweight, args.dbias});
+  for (int i = 0; i < 3; ++i) layernorm_backward(ctx, args);
+}
+
+TEST(Layernorm, BackwardIsReproducible) {
+  testing::run_conformance("layernorm", layernorm_impls(), {"rows=333 c=100 dtype=f32 seed=1"},
+                           run_repeated_case);
+}
+
 TEST(Layernorm, ReferenceGradientsAreDerivatives) {
   const size_t columns = 5, rows = 3;
   Random random(PhiloxKey{{1, 2}});
