@@ -82,6 +82,7 @@ struct BackwardScratch {
 template <class Format>
 class BackwardRange {
   using Element = typename Format::Element;
+  using Units = typename Format::Units;
   static constexpr int kPer = Format::kPerUnit;
 
  public:
@@ -213,7 +214,7 @@ class BackwardRange {
     const RowOperand<kKeyTile / kPer> ds = {
         scratch_.ds_rows + local * (kKeyTile / kPer) + panel.begin / kPer, kKeyTile, 0};
     for (int64_t d = 0; d < scratch_.columns; d += kPanelWidth) {
-      multiply_panel<Format, true>(
+      multiply_panel<Units, true>(
           ds, scratch_.keys + d * (tile_keys_ / kPer) + panel.begin / kPer * kPanelWidth,
           (panel.end - panel.begin) / kPer, dq_ + row * scratch_.columns + d, scratch_.columns);
     }
@@ -226,8 +227,8 @@ class BackwardRange {
                                              scratch_.rows * kPanelWidth};
     const int64_t units = task_.head_dim / kPer;
     for (int column = panel.begin; column < panel.end; column += kPanelWidth) {
-      multiply_panel<Format, false>(operand, y_t + column * units, units, product + column,
-                                    kKeyTile);
+      multiply_panel<Units, false>(operand, y_t + column * units, units, product + column,
+                                   kKeyTile);
     }
   }
 
@@ -300,10 +301,10 @@ class BackwardRange {
     for (int64_t d = 0; d < scratch_.columns; d += kPanelWidth) {
       const int64_t from = d * (scratch_.rows / kPer) + (first / kPer + begin) * kPanelWidth;
       const int64_t to = k * scratch_.columns + d;
-      multiply_panel<Format, true>(p, scratch_.dout_contracted + from, end - begin, dv + to,
-                                   scratch_.columns);
-      multiply_panel<Format, true>(ds, scratch_.q_contracted + from, end - begin, dk + to,
-                                   scratch_.columns);
+      multiply_panel<Units, true>(p, scratch_.dout_contracted + from, end - begin, dv + to,
+                                  scratch_.columns);
+      multiply_panel<Units, true>(ds, scratch_.q_contracted + from, end - begin, dk + to,
+                                  scratch_.columns);
     }
   }
 

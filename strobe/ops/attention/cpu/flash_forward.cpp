@@ -61,6 +61,7 @@ struct ForwardScratch {
 template <class Format>
 class ForwardBlock {
   using Element = typename Format::Element;
+  using Units = typename Format::Units;
   using Product = typename Format::Product;
   static constexpr int kPer = Format::kPerUnit;
   static constexpr int kScoreStride = kKeyTile / kPer;  // of P, in units
@@ -134,8 +135,8 @@ class ForwardBlock {
                                        scratch_.q_panel_step};
     const int64_t units = task_.head_dim / kPer;
     for (int column = panel.begin; column < panel.end; column += kPanelWidth) {
-      multiply_panel<Format, false>(q, scratch_.keys + column * units, units,
-                                    scratch_.scores + column, kKeyTile);
+      multiply_panel<Units, false>(q, scratch_.keys + column * units, units,
+                                   scratch_.scores + column, kKeyTile);
     }
   }
 
@@ -183,7 +184,7 @@ class ForwardBlock {
     const int64_t begin = panel.begin / kPer, units = (panel.end - panel.begin) / kPer;
     const RowOperand<kScoreStride> p = {scratch_.probabilities + begin, units, 0};
     for (int64_t d = 0; d < scratch_.columns; d += kPanelWidth) {
-      multiply_panel<Format, true>(
+      multiply_panel<Units, true>(
           p, scratch_.values + d * (tile_keys_ / kPer) + begin * kPanelWidth, units,
           scratch_.out + panel.row * scratch_.columns + d, scratch_.columns);
     }
