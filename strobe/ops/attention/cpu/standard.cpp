@@ -6,111 +6,17 @@
 // Padding is never multiplied: the products run over the queries that see a key and the keys that
 // are seen, so a NaN outside cannot reach anything.
 #include <algorithm>
-#include <cstring>
+#include <cmath>
 
 #include "strobe/core/parallel.h"
 #include "strobe/ops/attention/cpu/impls.h"
 #include "strobe/ops/attention/cpu/standard_kernels.h"
-#include "strobe/ops/attention/sequence.h"
+#include "strobe/ops/attention/cpu/standard_region.h"
 #include "strobe/simd/cpu_row.h"
 #include "strobe/simd/onednn_matmul.h"
 
 namespace strobe {
 namespace {
-
-int64_t length(Span span) { return span.end - span.begin; }
-
-// One sequence of a call, and the part of its scores that is multiplied.
-template <class Args>
-struct Region {
-  const Args& args;
-  AttentionSequence sequence;
-  Span queries, keys;  // from the first to the last that takes part, both empty or neither
-  int64_t heads_q, heads_kv, group;
-
-  Region(const Args& call, int64_t index)
-      : args(call),
-        sequence(attention_sequence(call, index)),
-        heads_q(call.q.shape[2]),
-        heads_kv(call.k.shape[2]),
-        group(heads_q / heads_kv) {
-    const Visibility& v = sequence.visibility;
-    queries = v.queries_of(v.keys);
-    if (queries.empty()) return;
-    keys = {v.keys_of(queries.begin).begin, v.keys_of(queries.end - 1).end};
-  }
-
-  bool empty() const { return queries.empty(); }
-  int64_t rows() const { return length(queries); }
-  int64_t columns() const { return length(keys); }
-
-  // The region's rows of q or of what is like it, [heads_kv, rows, head_dim]: every group-th head
-  // from head g on. Those of k or of what is like it are of group 1.
-  Tensor query_heads(const Tensor& x, int64_t g) const {
-    return heads(x, g, group, sequence.first_q, queries);
-  }
-  Tensor key_heads(const Tensor& x) const { return heads(x, 0, 1, sequence.first_k, keys); }
-
-  // The rows of `x` outside `span`, of all heads, to zero.
-  static void clear_outside(const Tensor& x, const AttentionSequence& s, int64_t first,
-                            int64_t size, Span span) {
-    const auto row_bytes = static_cast<size_t>(x.shape[3]) * size_of(x.dtype);
-    for (int64_t t = 0; t < size; ++t) {
-      if (t >= span.begin && t < span.end) continue;
-      for (int64_t h = 0; h < x.shape[2]; ++h) {
-        const int64_t offset =
-            s.batch * x.strides[0] + (first + t) * x.strides[1] + h * x.strides[2];
-        std::memset(static_cast<char*>(x.data) + offset * size_of(x.dtype), 0, row_bytes);
-      }
-    }
-  }
-  void clear_other_queries(const Tensor& x) const {
-    clear_outside(x, sequence, sequence.first_q, sequence.visibility.seq_q, queries);
-  }
-  void clear_other_keys(const Tensor& x) const {
-    clear_outside(x, sequence, sequence.first_k, sequence.visibility.seq_k, keys);
-  }
-
- private:
-  Tensor heads(const Tensor& x, int64_t head, int64_t step, int64_t first, Span span) const {
-    const int64_t offset =
-        sequence.batch * x.strides[0] + (first + span.begin) * x.strides[1] + head * x.strides[2];
-    Tensor view = x;
-    view.data = static_cast<char*>(x.data) + offset * static_cast<int64_t>(size_of(x.dtype));
-    view.shape = {x.shape[2] / step, length(span), x.shape[3]};
-    view.strides = {x.strides[2] * step, x.strides[1], 1};
-    return view;
-  }
-};
-
-// Scores of a region, [heads_q, rows, columns], in memory of their own type or at the beginning of
-// the rows of a matrix of wider elements.
-struct Scores {
-  Tensor all;  // [heads_q, rows, columns]
-
-  Scores() = default;
-  Scores(void* data, DType dtype, int64_t heads, int64_t rows, int64_t columns,
-         DType memory_dtype) {
-    const auto stride = columns * static_cast<int64_t>(size_of(memory_dtype)) /
-                        static_cast<int64_t>(size_of(dtype));
-    all = Tensor::contiguous(data, dtype, {heads, rows, columns});
-    all.strides = {rows * stride, stride, 1};
-  }
-
-  Tensor group_heads(int64_t g, int64_t group) const {
-    Tensor view = all.slice(0, g, all.shape[0]);
-    view.shape[0] = all.shape[0] / group;
-    view.strides[0] *= group;
-    return view;
-  }
-  // Row `row` of head `head`.
-  void* at(int64_t head, int64_t row) const {
-    if (!all.has_data()) return nullptr;
-    return static_cast<char*>(all.data) + (head * all.strides[0] + row * all.strides[1]) *
-                                              static_cast<int64_t>(size_of(all.dtype));
-  }
-  int64_t stride() const { return all.strides[1]; }
-};
 
 int64_t mask_words(const AttentionProblem& problem) {
   return problem.has_dropout ? kStripeRows * standard_mask_words(problem.seq_k) : 0;
@@ -147,14 +53,17 @@ struct Workspace {
   Tensor key_sums;
   int64_t masks_of_thread = 0;
 
-  Workspace(Arena& arena, const AttentionProblem& p, bool is_backward) {
+  struct Needs {
+    bool scores, key_sums;
+  };
+  Workspace(Arena& arena, const AttentionProblem& p, Needs needs) {
     const auto allocate = [&](int64_t elements) {
       return arena.allocate(MemoryUse::attention, DType::f32, {elements});
     };
-    scores = allocate(p.heads_q * pairs_in_sequence(p));
+    if (needs.scores) scores = allocate(p.heads_q * pairs_in_sequence(p));
     masks_of_thread = (mask_words(p) + 1) / 2 * 2;
     if (p.has_dropout) masks = allocate(masks_of_thread / 2 * thread_count());
-    if (is_backward && needs_key_sums(p)) key_sums = allocate(key_sum_elements(p));
+    if (needs.key_sums) key_sums = allocate(key_sum_elements(p));
   }
   uint16_t* masks_for(int thread) const {
     return masks.has_data() ? static_cast<uint16_t*>(masks.data) + thread * masks_of_thread
@@ -171,7 +80,8 @@ FlashDropout dropout_of(const Dropout& dropout, uint32_t head) {
 
 // Calls body(head, row, stripe) for every stripe of the region, on all threads.
 template <class Args, class Body>
-void for_each_stripe(const Region<Args>& region, const Workspace& workspace, const Body& body) {
+void for_each_stripe(const StandardRegion<Args>& region, const Workspace& workspace,
+                     const Body& body) {
   const Span queries = region.queries;
   const int64_t first_block = queries.begin / kStripeRows;
   const int64_t blocks = (queries.end - 1) / kStripeRows + 1 - first_block;
@@ -208,13 +118,13 @@ void for_each_stripe(const Region<Args>& region, const Workspace& workspace, con
 
 // lse of `head` at row `row` of the region.
 template <class Args>
-float* lse_at(const Region<Args>& region, int64_t head, int64_t row) {
+float* lse_at(const StandardRegion<Args>& region, int64_t head, int64_t row) {
   const Tensor& lse = region.args.lse;
   return lse.as<float>() + region.sequence.batch * lse.strides[0] + head * lse.strides[1] +
          region.sequence.first_q + region.queries.begin + row;
 }
 
-void clear_other_lse(const Region<AttentionForward>& region) {
+void clear_other_lse(const StandardRegion<AttentionForward>& region) {
   const AttentionSequence& s = region.sequence;
   const Tensor& lse = region.args.lse;
   for (int64_t head = 0; head < region.heads_q; ++head) {
@@ -226,21 +136,18 @@ void clear_other_lse(const Region<AttentionForward>& region) {
 
 template <class T>
 void forward_region(Context& ctx, const StandardKernels<T>& kernels, const Workspace& workspace,
-                    const Region<AttentionForward>& region, T* saved) {
+                    const StandardRegion<AttentionForward>& region, T* saved) {
   const AttentionForward& args = region.args;
   const bool has_dropout = args.dropout.active();
-  const auto scores_at = [&](void* data, DType dtype, DType memory_dtype) {
-    return Scores(data, dtype, region.heads_q, region.rows(), region.columns(), memory_dtype);
-  };
   const DType dtype = dtype_of<T>();
-  // What v is multiplied by lies over the scores; f32 without dropout needs nothing but `saved`.
-  const bool uses_saved_only = saved != nullptr && dtype == DType::f32 && !has_dropout;
-  void* memory = uses_saved_only ? static_cast<void*>(saved) : workspace.scores.data;
-  const Scores scores = scores_at(memory, DType::f32, DType::f32);
-  const Scores probs = saved != nullptr ? scores_at(saved, dtype, dtype)
-                       : has_dropout    ? Scores()
-                                        : scores_at(memory, dtype, DType::f32);
-  const Scores dropped = has_dropout ? scores_at(memory, dtype, DType::f32) : Scores();
+  // What v is multiplied by lies over the scores.
+  void* memory = workspace.scores.has_data() ? workspace.scores.data : saved;
+  const StandardScores scores = region.scores(memory, DType::f32, DType::f32);
+  const StandardScores probs = saved != nullptr ? region.scores(saved, dtype, dtype)
+                               : has_dropout    ? StandardScores()
+                                                : region.scores(memory, dtype, DType::f32);
+  const StandardScores dropped =
+      has_dropout ? region.scores(memory, dtype, DType::f32) : StandardScores();
 
   const Tensor k = region.key_heads(args.k), v = region.key_heads(args.v);
   for (int64_t g = 0; g < region.group; ++g) {
@@ -258,7 +165,7 @@ void forward_region(Context& ctx, const StandardKernels<T>& kernels, const Works
                      .dropped_stride = dropped.stride(),
                      .lse = lse_at(region, head, row)});
   });
-  const Scores& weights = has_dropout ? dropped : probs;
+  const StandardScores& weights = has_dropout ? dropped : probs;
   for (int64_t g = 0; g < region.group; ++g) {
     onednn_matmul(
         ctx,
@@ -270,10 +177,13 @@ template <class T>
 void run_forward(Context& ctx, const StandardKernels<T>& kernels, const AttentionForward& args) {
   const AttentionProblem problem = problem_of(args);
   const Arena::Scope scope(ctx.arena());
-  const Workspace workspace(ctx.arena(), problem, false);
+  // f32 without dropout needs nothing but `saved`: S becomes P, which v is multiplied by, in place.
+  const bool is_saved_enough =
+      args.saved.has_data() && args.q.dtype == DType::f32 && !args.dropout.active();
+  const Workspace workspace(ctx.arena(), problem, {.scores = !is_saved_enough, .key_sums = false});
   T* saved = args.saved.has_data() ? static_cast<T*>(args.saved.data) : nullptr;
   for (int64_t index = 0; index < problem.batch; ++index) {
-    const Region region(args, index);
+    const StandardRegion region(args, index);
     region.clear_other_queries(args.out);
     clear_other_lse(region);
     if (!region.empty()) forward_region(ctx, kernels, workspace, region, saved);
@@ -284,8 +194,8 @@ void run_forward(Context& ctx, const StandardKernels<T>& kernels, const Attentio
 
 // dx (dk or dv) = Σ over the group's heads of aᵀ·b.
 template <class A, class B>
-void sum_over_group(Context& ctx, const Region<AttentionBackward>& region, const Tensor& key_sums,
-                    const Tensor& dx, const A& a, const B& b) {
+void sum_over_group(Context& ctx, const StandardRegion<AttentionBackward>& region,
+                    const Tensor& key_sums, const Tensor& dx, const A& a, const B& b) {
   const Tensor out = region.key_heads(dx);
   Tensor sum = out;
   if (key_sums.has_data()) sum = Tensor::contiguous(key_sums.data, DType::f32, out.shape);
@@ -303,22 +213,13 @@ void sum_over_group(Context& ctx, const Region<AttentionBackward>& region, const
   });
 }
 
+// dV = (Z∘P)ᵀ dO; `memory` is where Z∘P may lie.
 template <class T>
-void backward_region(Context& ctx, const StandardKernels<T>& kernels, const Workspace& workspace,
-                     const Region<AttentionBackward>& region, void* saved) {
+void set_dv(Context& ctx, const StandardKernels<T>& kernels, const Workspace& workspace,
+            const StandardRegion<AttentionBackward>& region, const StandardScores& probs,
+            const StandardScores& memory) {
   const AttentionBackward& args = region.args;
-  const DType dtype = dtype_of<T>();
-  const auto scores_at = [&](void* data, DType type, DType memory_dtype) {
-    return Scores(data, type, region.heads_q, region.rows(), region.columns(), memory_dtype);
-  };
-  void* memory = workspace.scores.data;
-  const Scores probs = scores_at(saved, dtype, dtype);
-  const Scores in_place = scores_at(memory, dtype, DType::f32);  // first Z∘P, at last dS
-  const Scores dprobs = scores_at(memory, DType::f32, DType::f32);
-  const Tensor k = region.key_heads(args.k), v = region.key_heads(args.v);
-
-  // dV = (Z∘P)ᵀ dO
-  const Scores& weights = args.dropout.active() ? in_place : probs;
+  const StandardScores& weights = args.dropout.active() ? memory : probs;
   if (args.dropout.active()) {
     for_each_stripe(region, workspace, [&](int64_t head, int64_t row, const ScoreStripe& stripe) {
       kernels.drop({.stripe = stripe,
@@ -332,6 +233,19 @@ void backward_region(Context& ctx, const StandardKernels<T>& kernels, const Work
       ctx, region, workspace.key_sums, args.dv,
       [&](int64_t g) { return weights.group_heads(g, region.group); },
       [&](int64_t g) { return region.query_heads(args.dout, g); });
+}
+
+template <class T>
+void backward_region(Context& ctx, const StandardKernels<T>& kernels, const Workspace& workspace,
+                     const StandardRegion<AttentionBackward>& region, void* saved) {
+  const AttentionBackward& args = region.args;
+  const DType dtype = dtype_of<T>();
+  void* memory = workspace.scores.data;
+  const StandardScores probs = region.scores(saved, dtype, dtype);
+  const StandardScores in_place = region.scores(memory, dtype, DType::f32);  // Z∘P, later dS
+  const StandardScores dprobs = region.scores(memory, DType::f32, DType::f32);
+  const Tensor k = region.key_heads(args.k), v = region.key_heads(args.v);
+  set_dv(ctx, kernels, workspace, region, probs, in_place);
 
   // dP = dO Vᵀ, then dS in its place
   for (int64_t g = 0; g < region.group; ++g) {
@@ -377,10 +291,11 @@ template <class T>
 void run_backward(Context& ctx, const StandardKernels<T>& kernels, const AttentionBackward& args) {
   const AttentionProblem problem = problem_of(args);
   const Arena::Scope scope(ctx.arena());
-  const Workspace workspace(ctx.arena(), problem, true);
+  const Workspace workspace(ctx.arena(), problem,
+                            {.scores = true, .key_sums = needs_key_sums(problem)});
   T* saved = static_cast<T*>(args.saved.data);
   for (int64_t index = 0; index < problem.batch; ++index) {
-    const Region region(args, index);
+    const StandardRegion region(args, index);
     region.clear_other_queries(args.dq);
     region.clear_other_keys(args.dk);
     region.clear_other_keys(args.dv);
