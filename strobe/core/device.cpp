@@ -37,6 +37,16 @@ Isa detect_isa() {
 #endif
 }
 
+// AMD's Zen 4 and 5 issue bf16 dot products like FMAs. Intel's cores take several times as long: on a
+// Sapphire Rapids the f32 kernels do the same work in half the time.
+bool detect_fast_bf16_dot() {
+#if defined(__x86_64__)
+  return !__builtin_cpu_is("intel");
+#else
+  return false;
+#endif
+}
+
 Isa allowed_isa(Isa detected) {
   const char* wish = std::getenv("STROBE_MAX_ISA");
   if (wish == nullptr) return detected;
@@ -68,6 +78,7 @@ const CpuInfo& cpu_info() {
       .model = read_model(),
       .isa = allowed_isa(detect_isa()),
       .cores = count_cores(),
+      .has_fast_bf16_dot = detect_fast_bf16_dot(),
       .memory_bytes = sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGE_SIZE),
   };
   return info;

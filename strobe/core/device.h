@@ -28,6 +28,7 @@ struct CpuInfo {
   std::string model;      // as /proc/cpuinfo names it
   Isa isa = Isa::scalar;  // the best set that this machine (and STROBE_MAX_ISA) allows
   int cores = 1;          // that this process may run on
+  bool has_fast_bf16_dot = false;  // a bf16 dot product (two products a lane) outruns two f32 FMAs
   long memory_bytes = 0;  // physical memory
 };
 

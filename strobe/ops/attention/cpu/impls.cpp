@@ -1,6 +1,7 @@
 #include "strobe/ops/attention/cpu/impls.h"
 
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "strobe/ops/attention/impls.h"
@@ -34,6 +35,8 @@ std::span<const AttentionImpl> attention_impls_cpu() {
       impl.why_slower = &why_flash_is_slower;
       all.push_back(impl);
     }
+    // cpu_flash_avx512_bf16 comes first, the f32 products of cpu_flash_avx512 second.
+    if (!cpu_info().has_fast_bf16_dot) std::swap(all[0], all[1]);
     const auto standard = attention_impls_cpu_standard();
     all.insert(all.end(), standard.begin(), standard.end());
     return all;
