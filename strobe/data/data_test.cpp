@@ -305,8 +305,9 @@ TEST_F(BatchesTest, MayBeLargerThanTheText) {
   const ShuffledBatches batches(*windows_, {0, 2}, 5, 4, 1);
   const std::vector<int32_t> first = first_tokens(batches.at(0));
   EXPECT_TRUE(std::ranges::all_of(first, [](int32_t token) { return token == 0 || token == 3; }));
-  EXPECT_ERROR(ShuffledBatches(*windows_, SampleRange(2, 2), 5, 4, 1), "no sample");
-  EXPECT_ERROR(ShuffledBatches(*windows_, SampleRange(0, 2), 0, 4, 1), "batch is 0");
+  const SampleRange none = {2, 2}, two = {0, 2};
+  EXPECT_ERROR(ShuffledBatches(*windows_, none, 5, 4, 1), "no sample");
+  EXPECT_ERROR(ShuffledBatches(*windows_, two, 0, 4, 1), "batch is 0");
 }
 
 TEST_F(BatchesTest, ValidationReadsEachSampleOnce) {
