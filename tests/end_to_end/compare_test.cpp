@@ -204,7 +204,9 @@ TEST(BenchTest, AttentionIsCheckedTimedAndWritten) {
   EXPECT_GT(rows[0].at("saved_bytes"), 0) << "standard keeps the probabilities";
   EXPECT_EQ(bench({"--preset", "huge"}).exit_code, 2);
   EXPECT_EQ(bench({"--impl", "flesh"}).exit_code, 2);
-  EXPECT_EQ(bench({"--head-dim", "33"}).exit_code, 1);
+  const ProgramResult refused = bench({"--head-dim", "33", "--impl", "flash"});
+  EXPECT_EQ(refused.exit_code, 1);
+  EXPECT_NE(refused.error.find("head_dim"), std::string::npos) << refused.error;
   EXPECT_EQ(run_strobe({"bench", "everything"}).exit_code, 2);
 }
 
