@@ -15,6 +15,7 @@ constexpr int32_t kIgnoredLabel = -100;  // positions with this label do not cou
 //   logits[i, j] := gradient_scale · (softmax(logits[i])[j] − [j = labels[i]]), 0 where ignored
 // The caller gives logits in chunks of rows (one chunk's buffer serves all), so no second buffer of
 // the logits' size exists. logits: f32 or bf16, last dimension contiguous; arithmetic in f32.
+// A logit of −∞ is a probability of 0; NaN or +∞ in a row makes its loss NaN.
 struct CrossEntropy {
   Tensor logits;  // [rows, V]       replaced by the gradient when `gradient_scale` is not 0
   Tensor labels;  // [rows] i32: in [0, V), or kIgnoredLabel; another value throws Error
