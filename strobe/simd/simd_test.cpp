@@ -9,6 +9,7 @@
 #include <cstring>
 #include <functional>
 #include <limits>
+#include <memory>
 #include <vector>
 
 #include "strobe/core/device.h"
@@ -165,14 +166,16 @@ TEST(Simd, Bf16RoundsAsTheDefinition) {
 TEST(Simd, PartialCopiesTouchNothingElse) {
   for_each_isa([](const SimdFunctions& simd) {
     for (int n = 0; n <= simd.lanes; ++n) {
-      std::vector<float> x(n), y(n + 1, 7.0f);  // the sanitizer sees a read behind x
-      std::vector<bf16> u(n), v(n + 1, bf16{7});
+      const std::unique_ptr<float[]> x(new float[n]);  // the sanitizer sees a read behind it
+      const std::unique_ptr<bf16[]> u(new bf16[n]);
+      std::vector<float> y(n + 1, 7.0f);
+      std::vector<bf16> v(n + 1, bf16{7});
       for (int i = 0; i < n; ++i) {
         x[i] = static_cast<float>(i + 1);
         u[i] = to_bf16(x[i]);
       }
-      simd.copy_partial(x.data(), y.data(), n);
-      simd.copy_partial_bf16(u.data(), v.data(), n);
+      simd.copy_partial(x.get(), y.data(), n);
+      simd.copy_partial_bf16(u.get(), v.data(), n);
       for (int i = 0; i < n; ++i) {
         EXPECT_EQ(y[i], x[i]);
         EXPECT_EQ(v[i].bits, u[i].bits);
