@@ -353,10 +353,16 @@ TEST(BatchLoaderTest, PreparesNoMoreThanItMay) {
 }
 
 TEST(BatchLoaderTest, ThrowsWhatMakingABatchThrowsInItsTurn) {
-  BatchLoader loader([](int64_t number) {
-    check(number < 2, "no batch ", number);
-    return Batch{.batch = number};
-  });
+  std::atomic<bool> has_failed = false;
+  BatchLoader loader(
+      [&](int64_t number) {
+        has_failed = number == 2;
+        check(number < 2, "no batch ", number);
+        return Batch{.batch = number};
+      },
+      0, 5);
+  while (!has_failed) std::this_thread::yield();
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
   EXPECT_EQ(loader.next().batch, 0);
   EXPECT_EQ(loader.next().batch, 1);
   for (int i = 0; i < 2; ++i) EXPECT_ERROR(loader.next(), "no batch 2");
