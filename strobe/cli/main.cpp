@@ -73,10 +73,10 @@ int run(Arguments arguments) {
   return command->run(arguments);
 }
 
-// GNU's OpenMP lets threads that wait spin for milliseconds. Where other programs want the cores too,
-// a thread that is waited for then waits for those that spin: a step of the quick preset took 5 s
-// instead of 0.2 s beside a busy compiler. A short spin bridges the gap between two ops all the same.
-// The library reads its settings when it is loaded, so the program starts itself again with them.
+// GNU's OpenMP lets threads that wait spin for milliseconds. Where other programs want the cores
+// too, a thread that is waited for then waits for those that spin: a step of the quick preset took
+// 5 s instead of 0.2 s beside a busy compiler. A short spin bridges the gap between two ops all the
+// same. The library reads its settings when it is loaded, so the program starts itself again.
 void spin_briefly(char** argv) {
   if (std::getenv("OMP_WAIT_POLICY") != nullptr || std::getenv("GOMP_SPINCOUNT") != nullptr) return;
   setenv("GOMP_SPINCOUNT", "500", 1);

@@ -37,8 +37,8 @@ Isa detect_isa() {
 #endif
 }
 
-// AMD's Zen 4 and 5 issue bf16 dot products like FMAs. Intel's cores take several times as long: on a
-// Sapphire Rapids the f32 kernels do the same work in half the time.
+// AMD's Zen 4 and 5 issue bf16 dot products like FMAs. Intel's cores take several times as long: on
+// a Sapphire Rapids the f32 kernels do the same work in half the time.
 bool detect_fast_bf16_dot() {
 #if defined(__x86_64__)
   return !__builtin_cpu_is("intel");

@@ -1,8 +1,8 @@
 // adamw
 //
 // Computes    the update of adamw.h in one pass: 28 bytes an element move (16 read, 12 written),
-//             and 2 more for the working copy, so memory bounds it. Non-temporal stores do not help:
-//             the lines are in the cache anyway, having just been read (0.94 of the speed, Zen 5)
+//             and 2 more for the working copy, so memory bounds it. Non-temporal stores do not
+//             help: the lines are in the cache, having just been read (0.94 of the speed, Zen 5)
 #include "strobe/ops/adamw/adamw_kernels.h"
 
 #include "strobe/simd/loop.h"

@@ -73,7 +73,7 @@ struct StandardRegion {
     return {data, dtype, heads_q, rows(), columns(), memory_dtype};
   }
 
-  // To zero, in all heads: the sequence's rows of q or of what is like it that are not the region's.
+  // To zero, in all heads: the sequence's rows of q, or of what is like it, outside the region.
   void clear_other_queries(const Tensor& x) const {
     clear_outside(x, sequence.first_q, sequence.visibility.seq_q, queries);
   }
