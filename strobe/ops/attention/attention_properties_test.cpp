@@ -176,6 +176,23 @@ TEST(AttentionProperty, PassesOfTwoImplementationsFit) {
   });
 }
 
+// Scores that rise by far along the keys, and fall: a running maximum must take all sums with it.
+TEST(AttentionProperty, RisingScoresRescaleTheSums) {
+  const std::vector<std::string> lines = {
+      "b=1 tq=70 tk=700 hq=2 hkv=2 d=32 dtype=f32 mask=full padding=0 bias=8 p=0.1 packed=0 "
+      "layout=0 seed=3",
+      "b=1 tq=70 tk=700 hq=2 hkv=2 d=32 dtype=bf16 mask=full padding=0 bias=8 p=0 packed=0 "
+      "layout=0 seed=4"};
+  for_all_implementations(lines, [](const AttentionImpl&, Context& ctx, const AttentionCase& c,
+                                    const AttentionData& data) {
+    AttentionData rising = data;
+    for (int64_t j = 0; j < c.seq_k; ++j) {
+      rising.bias[j] = static_cast<float>(j < 500 ? 0.07 * static_cast<double>(j) : 0.0);
+    }
+    expect_as_good_as_plain(AttentionTensors(ctx, c, rising).run(ctx), c, rising);
+  });
+}
+
 // Two keys with equal scores and v in small integers: P is ½, and every sum is exact.
 TEST(AttentionProperty, SumsOfSmallIntegersAreExact) {
   std::vector<std::string> lines;
