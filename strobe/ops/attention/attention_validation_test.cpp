@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "strobe/core/context.h"
+#include "strobe/core/parallel.h"
 #include "strobe/ops/attention/attention.h"
 #include "tests/testkit/conformance.h"
 
@@ -250,9 +251,11 @@ TEST_F(AttentionValidation, NoImplementation) {
 }
 
 TEST(AttentionSelection, TakesTheFasterAlgorithmAndSaysWhy) {
+  const int threads = thread_count();
+  set_thread_count(1);
   Context ctx;
   AttentionProblem p = {
-      .batch = 1, .seq_q = 16, .seq_k = 16, .heads_q = 12, .heads_kv = 12, .head_dim = 64};
+      .batch = 1, .seq_q = 16, .seq_k = 16, .heads_q = 12, .heads_kv = 12, .head_dim = 128};
   const auto chosen = [&] {
     std::optional<AttentionVerdict> found;
     const std::vector<AttentionVerdict> verdicts = explain_attention(ctx, p);
@@ -267,13 +270,16 @@ TEST(AttentionSelection, TakesTheFasterAlgorithmAndSaysWhy) {
     return found.value();
   };
   EXPECT_EQ(chosen().impl->algorithm, Algorithm::standard);
-  EXPECT_EQ(chosen().reason, "standard is faster up to 16 queries and keys of head_dim 64 in f32");
+  EXPECT_EQ(chosen().reason,
+            "standard is faster up to 16 queries and keys of head_dim 128 or more on at most 2 "
+            "threads");
   p.seq_k = 17;
   EXPECT_EQ(chosen().impl->algorithm, Algorithm::flash);
   EXPECT_EQ(chosen().reason, "first in the order of preference that can run it");
   p.seq_k = 16;
   ctx.prefer("attention", {.algorithm = Algorithm::flash});
   EXPECT_EQ(chosen().impl->algorithm, Algorithm::flash);
+  set_thread_count(threads);
 }
 
 }  // namespace

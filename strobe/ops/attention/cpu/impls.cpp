@@ -4,26 +4,32 @@
 #include <utility>
 #include <vector>
 
+#include "strobe/core/parallel.h"
 #include "strobe/ops/attention/impls.h"
 
 namespace strobe {
 namespace {
 
-// Between scores as few as these, flash's tiles are mostly empty, and plain products win. Time of
-// standard over flash, forward and backward, one thread of a Zen 4, B = 1, H = 12, causal:
-//            T =    8     16     32     64    128
-//   f32   D = 32  1.24   1.18   1.25   1.13   1.17
-//   f32   D = 64  0.75   0.84   1.01   1.04   1.20
-//   f32   D = 128 0.48   0.58   0.93   1.06   1.07
-//   bf16  D = 64  1.07   0.98   1.15   1.07   1.23
-//   bf16  D = 128 0.68   0.70   0.84   0.94   1.13
+// For few and wide rows, flash's tiles are mostly empty, and plain products win while no time goes
+// into dividing them among threads. Time of standard over flash, forward and backward together,
+// B = 1, H = 12, causal, one thread of a Zen 4 (two threads at f32, D = 128, T = 16: 0.91):
+//             T =    8     16     32     64
+//   f32   D = 64   1.02   1.02   1.14   1.07
+//   f32   D = 128  0.61   0.74   1.06   1.11
+//   f32   D = 256  0.37   0.63   1.34   1.28
+//   bf16  D = 64   1.46   1.25   1.29   1.11
+//   bf16  D = 128  0.94   0.82   0.98   0.98
+//   bf16  D = 256  0.60   0.59   0.83   0.93
 std::string why_flash_is_slower(const AttentionProblem& p) {
-  const int64_t smallest_head = p.dtype == DType::f32 ? 64 : 128;
-  if (p.is_packed || p.head_dim < smallest_head) return "";
-  const int64_t length = std::max(p.seq_q, p.seq_k), limit = p.head_dim / 4;
-  if (length > limit) return "";
-  return fmt::format("standard is faster up to {} queries and keys of head_dim {} in {}", limit,
-                     p.head_dim, p.dtype);
+  constexpr int64_t kMostRows = 16, kLeastHeadDim = 128;
+  constexpr int kMostThreads = 2;
+  if (p.is_packed || p.head_dim < kLeastHeadDim || std::max(p.seq_q, p.seq_k) > kMostRows ||
+      thread_count() > kMostThreads) {
+    return "";
+  }
+  return fmt::format(
+      "standard is faster up to {} queries and keys of head_dim {} or more on at most {} threads",
+      kMostRows, kLeastHeadDim, kMostThreads);
 }
 
 }  // namespace
