@@ -165,13 +165,45 @@ TEST_F(TrainerTest, WeightDecayShrinksMatricesOnly) {
   });
 }
 
+// With an epsilon far above the gradients, AdamW's first step is lr/epsilon times the gradient.
 TEST_F(TrainerTest, ClippingBoundsTheUpdateNotTheReport) {
   TrainOptions options = small();
-  options.clip = 0;
-  const StepMetrics free = Trainer(options).step();
-  options.clip = 0.01;
-  EXPECT_EQ(Trainer(options).step().grad_norm, free.grad_norm);
-  EXPECT_GT(free.grad_norm, 0.01);
+  options.learning_rate = options.epsilon = 1e3;
+  options.weight_decay = 0;
+  for (double clip : {0.0, 0.01}) {
+    options.clip = clip;
+    Trainer trainer(options);
+    const std::vector<float> before = weights(trainer);
+    const double norm = trainer.step().grad_norm;
+    EXPECT_GT(norm, 1);
+    const std::vector<float> after = weights(trainer);
+    double square = 0;
+    for (size_t i = 0; i < after.size(); ++i) {
+      square += (after[i] - before[i]) * static_cast<double>(after[i] - before[i]);
+    }
+    const double expected = clip > 0 ? clip : norm;
+    EXPECT_NEAR(std::sqrt(square), expected, 0.01 * expected);
+  }
+}
+
+// All samples alike and no learning: only dropout can make one step's loss differ from another's,
+// or from validation's.
+TEST_F(TrainerTest, EveryForwardPassHasItsOwnDropout) {
+  std::ofstream text(path_);
+  for (int line = 0; line < 40; ++line) text << "the same line again and again\n";
+  text.close();
+  TrainOptions options = small();
+  options.batching = Batching::padded;
+  options.learning_rate = 0;
+  for (double dropout : {0.0, 0.1}) {
+    options.dropout = dropout;
+    Trainer trainer(options);
+    const double first = trainer.step().loss, second = trainer.step().loss;
+    EXPECT_EQ(first != second, dropout > 0);
+    if (dropout == 0) {
+      EXPECT_LE(relative_difference(trainer.validate()->loss, first), 1e-6);
+    }
+  }
 }
 
 TEST_F(TrainerTest, ValidationIsTheMeanOverItsPredictions) {
