@@ -79,13 +79,13 @@ inline void mask_and_bias(const ScorePanel& panel, const FlashVisible& visible,
   for (int r = 0; r < kPanelRows; ++r) {
     const int begin = visible.begin[panel.row + r] - panel.first_key;
     const int end = visible.end[panel.row + r] - panel.first_key;
-    const float* bias_row = bias.data + (panel.row + r) * bias.row_stride + panel.first_key;
     for (int column = panel.begin; column < panel.end; column += kLanes) {
       float* p = scores + r * stride + column;
       F32 score = load(p) * factor;
       if (bias.data != nullptr && begin < column + kLanes && column < end) {
-        const F32 term = end - column >= kLanes ? load(bias_row + column)
-                                                : load_partial(bias_row + column, end - column);
+        const float* terms =
+            bias.data + (panel.row + r) * bias.row_stride + panel.first_key + column;
+        const F32 term = end - column >= kLanes ? load(terms) : load_partial(terms, end - column);
         score = fma(term, broadcast(kLog2e), score);
       }
       const I32 key = lane_index() + column;
