@@ -47,7 +47,10 @@ std::vector<TypicalProblem> typical_problems() {
   grouped.head_dim = 128;
   AttentionProblem long_window = training(1, 8192, 12, DType::f32);
   long_window.mask = window(1024, 0);
-  return {{"short, f32", training(4, 64, 12, DType::f32)},
+  AttentionProblem tiny = training(1, 16, 12, DType::f32);
+  tiny.head_dim = 128;
+  return {{"tiny, D=128, f32", tiny},
+          {"short, f32", training(4, 64, 12, DType::f32)},
           {"the lab's, f32, dropout, padding", lab},
           {"GPT-2, f32", training(1, 1024, 12, DType::f32)},
           {"GPT-2, bf16", training(1, 1024, 12, DType::bf16)},
