@@ -69,7 +69,9 @@ Json attention_json(const Context& ctx, const TypicalProblem& typical) {
   for (const AttentionVerdict& row : explain_attention(ctx, typical.problem)) {
     rows.push_back({{"name", row.impl->name},
                     {"algorithm", to_text(row.impl->algorithm)},
-                    {"verdict", row.is_chosen ? "chosen" : row.can_run ? "can run" : "cannot run"},
+                    {"verdict", row.is_chosen ? "chosen"
+                                : row.can_run ? "can run"
+                                              : "cannot run"},
                     {"reason", row.reason}});
   }
   return {{"problem", typical.what},

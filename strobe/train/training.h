@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <string>
+#include <string_view>
 
 #include "strobe/core/json.h"
 #include "strobe/train/train_options.h"
