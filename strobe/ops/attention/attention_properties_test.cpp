@@ -23,9 +23,9 @@ void fill_rows(std::vector<double>& values, int64_t begin, int64_t end, int64_t 
 TEST(AttentionProperty, FutureKeysDoNotMatter) {
   const std::vector<std::string> lines = {
       "b=1 tq=150 tk=150 hq=2 hkv=1 d=64 dtype=f32 mask=causal padding=0 bias=0 p=0.1 packed=0 "
-      "layout=0 seed=1",
+      "layout=0 threads=3 seed=1",
       "b=1 tq=150 tk=150 hq=2 hkv=2 d=40 dtype=bf16 mask=causal padding=0 bias=0 p=0 packed=0 "
-      "layout=0 seed=2"};
+      "layout=0 threads=3 seed=2"};
   for_all_implementations(lines, [](const AttentionImpl&, Context& ctx, const AttentionCase& c,
                                     const AttentionData& data) {
     const AttentionOutputs whole = AttentionTensors(ctx, c, data).run(ctx);
@@ -48,10 +48,10 @@ TEST(AttentionProperty, FutureKeysDoNotMatter) {
 TEST(AttentionProperty, PackedSequencesAreSeparateCalls) {
   const std::vector<std::string> lines = {
       "b=4 tq=70 tk=90 hq=4 hkv=2 d=32 dtype=f32 mask=causal padding=0 bias=0 p=0 packed=1 "
-      "layout=1 "
+      "layout=1 threads=3 "
       "seed=5",
       "b=4 tq=70 tk=90 hq=2 hkv=2 d=64 dtype=f32 mask=window left=9 right=2 padding=0 bias=0 p=0 "
-      "packed=1 layout=0 seed=6"};
+      "packed=1 layout=0 threads=3 seed=6"};
   for_all_implementations(lines, [](const AttentionImpl& impl, Context& ctx, const AttentionCase& c,
                                     const AttentionData& data) {
     AttentionTensors tensors(ctx, c, data);
@@ -128,7 +128,7 @@ std::vector<double> sum_heads(const std::vector<double>& values, int64_t times, 
 TEST(AttentionProperty, GroupedQueriesAreRepeatedKeys) {
   const std::string line =
       "b=2 tq=60 tk=75 hq=6 hkv={} d=48 dtype=f32 mask=causal padding=0 bias=0 p=0.1 packed=0 "
-      "layout=0 seed=3";
+      "layout=0 threads=3 seed=3";
   for_all_implementations(
       {fmt::format(fmt::runtime(line), 2)},
       [&](const AttentionImpl&, Context& ctx, const AttentionCase& c, const AttentionData& data) {
@@ -149,10 +149,10 @@ TEST(AttentionProperty, GroupedQueriesAreRepeatedKeys) {
 TEST(AttentionProperty, PassesOfTwoImplementationsFit) {
   const std::vector<std::string> lines = {
       "b=2 tq=65 tk=97 hq=2 hkv=1 d=64 dtype=f32 mask=causal padding=2 bias=1 p=0.1 packed=0 "
-      "layout=0 "
+      "layout=0 threads=3 "
       "seed=7",
       "b=2 tq=65 tk=97 hq=2 hkv=1 d=64 dtype=bf16 mask=causal padding=2 bias=1 p=0.1 packed=0 "
-      "layout=0 seed=8"};
+      "layout=0 threads=3 seed=8"};
   for_all_implementations(lines, [](const AttentionImpl&, Context& ctx, const AttentionCase& c,
                                     const AttentionData& data) {
     for (const AttentionImpl& first : attention_impls()) {
@@ -180,9 +180,9 @@ TEST(AttentionProperty, PassesOfTwoImplementationsFit) {
 TEST(AttentionProperty, RisingScoresRescaleTheSums) {
   const std::vector<std::string> lines = {
       "b=1 tq=70 tk=700 hq=2 hkv=2 d=32 dtype=f32 mask=full padding=0 bias=8 p=0.1 packed=0 "
-      "layout=0 seed=3",
+      "layout=0 threads=3 seed=3",
       "b=1 tq=70 tk=700 hq=2 hkv=2 d=32 dtype=bf16 mask=full padding=0 bias=8 p=0 packed=0 "
-      "layout=0 seed=4"};
+      "layout=0 threads=3 seed=4"};
   for_all_implementations(lines, [](const AttentionImpl&, Context& ctx, const AttentionCase& c,
                                     const AttentionData& data) {
     AttentionData rising = data;
@@ -200,7 +200,7 @@ TEST(AttentionProperty, SumsOfSmallIntegersAreExact) {
     for (const int64_t d : {8, 64, 72, 256}) {
       lines.push_back(
           fmt::format("b=1 tq=70 tk=70 hq=2 hkv=2 d={} dtype={} mask=window left=1 right=0 "
-                      "padding=0 bias=0 p=0 packed=0 layout=1 seed=9",
+                      "padding=0 bias=0 p=0 packed=0 layout=1 threads=3 seed=9",
                       d, dtype));
     }
   }
@@ -242,7 +242,7 @@ TEST(AttentionProperty, DropoutTakesTheElementsOfItsDefinition) {
     for (const double p : {0.1, 0.5}) {
       lines.push_back(
           fmt::format("b=2 tq=256 tk=256 hq=2 hkv=2 d=256 dtype={} mask=full padding=0 "
-                      "bias=0 p={} packed=0 layout=0 seed=10",
+                      "bias=0 p={} packed=0 layout=0 threads=3 seed=10",
                       dtype, p));
     }
   }
@@ -282,16 +282,16 @@ TEST(AttentionProperty, NothingToSeeGivesZero) {
     for (const char* lengths : {"tq=0 tk=5", "tq=5 tk=0", "tq=0 tk=0", "tq=20 tk=3"}) {
       lines.push_back(
           fmt::format("b=2 {} hq=2 hkv=1 d=16 dtype={} mask=causal padding=0 bias=0 p=0.5 "
-                      "packed=0 layout=1 seed=11",
+                      "packed=0 layout=1 threads=3 seed=11",
                       lengths, dtype));
     }
     lines.push_back(
         fmt::format("b=3 tq=0 tk=0 hq=2 hkv=1 d=16 dtype={} mask=full padding=0 bias=0 p=0 "
-                    "packed=1 layout=0 seed=12",
+                    "packed=1 layout=0 threads=3 seed=12",
                     dtype));
     lines.push_back(
         fmt::format("b=0 tq=4 tk=4 hq=2 hkv=1 d=16 dtype={} mask=full padding=0 bias=0 p=0 "
-                    "packed=0 layout=0 seed=13",
+                    "packed=0 layout=0 threads=3 seed=13",
                     dtype));
   }
   for_all_implementations(lines, [](const AttentionImpl&, Context& ctx, const AttentionCase& c,

@@ -35,12 +35,13 @@ std::string draw_case(Random& random) {
     const auto reach = [&] { return static_cast<int64_t>(random.below(random.below(2) ? 4 : 70)); };
     return fmt::format(
         "b={} tq={} tk={} hq={} hkv={} d={} dtype={} mask={} left={} right={} padding={} bias={} "
-        "p={} packed={:d} layout={} seed={}",
+        "p={} packed={:d} layout={} threads={} seed={}",
         b, tq, tk, hq, hkv, d, random.below(2) ? "f32" : "bf16", mask, reach(), reach(),
         is_packed || random.below(2) ? 0 : 1 + random.below(3),
         is_packed || random.below(3) ? 0 : 1 + random.below(8),
         pick<double>(random, {0, 0, 0.1, 0.5}), is_packed,
-        tq == tk ? random.below(3) : random.below(2), random.next_u32() % 100'000);
+        tq == tk ? random.below(3) : random.below(2), 1 + random.below(4),
+        random.next_u32() % 100'000);
   }
 }
 

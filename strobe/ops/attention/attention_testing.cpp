@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 
+#include "strobe/core/parallel.h"
 #include "tests/testkit/compare.h"
 
 namespace strobe::testing {
@@ -59,6 +60,7 @@ AttentionCase::AttentionCase(const std::string& text) : line(text) {
   dropout = values.real("p");
   is_packed = values.is_set("packed");
   layout = values.number("layout");
+  threads = static_cast<int>(values.number("threads"));
   seed = static_cast<uint32_t>(values.number("seed"));
 }
 
@@ -307,6 +309,10 @@ AttentionOutputs AttentionTensors::run(Context& ctx) {
 void for_all_implementations(const std::vector<std::string>& lines, const AttentionBody& body) {
   const std::vector<std::string> cases =
       options().only_case.empty() ? lines : std::vector<std::string>{options().only_case};
+  struct ThreadsRestored {
+    int before = thread_count();
+    ~ThreadsRestored() { set_thread_count(before); }
+  } restored;
   struct Runs {
     std::unique_ptr<Context> ctx;
     int64_t count = 0;
@@ -321,6 +327,7 @@ void for_all_implementations(const std::vector<std::string>& lines, const Attent
   for (const std::string& line : cases) {
     const AttentionCase c(line);
     const AttentionData data(c);
+    set_thread_count(c.threads);
     for (const AttentionImpl& impl : attention_impls()) {
       if (!runs.contains(impl.name)) continue;
       Runs& of_impl = runs[impl.name];

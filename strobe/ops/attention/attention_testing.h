@@ -15,7 +15,7 @@ namespace strobe::testing {
 
 // One case of the conformance test, written as a line:
 //   b=2 tq=113 tk=203 hq=6 hkv=2 d=64 dtype=bf16 mask=window left=3 right=0 padding=2 bias=5 p=0.1
-//   packed=0 layout=1 seed=17
+//   packed=0 layout=1 threads=2 seed=17
 // padding  0 none, 1 keys on the right, 2 keys on the left, 3 queries and keys, anyhow, even
 //          nothing but padding. Whatever lies in the padding is NaN.
 // bias     0 none; else 1 + the sum of 1, 2, 4 for a bias broadcast over batch, heads, queries
@@ -30,6 +30,7 @@ struct AttentionCase {
   double dropout;
   bool is_packed;
   int64_t layout;
+  int threads;
   uint32_t seed;
 
   explicit AttentionCase(const std::string& text);
