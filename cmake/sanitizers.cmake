@@ -1,6 +1,10 @@
-# STROBE_SANITIZE=address,undefined or thread, for the whole build. oneDNN and libgomp are not compiled
-# for them, and need no suppressions: what crosses their threads is ordered by strobe/core/parallel.cpp.
+# STROBE_SANITIZE=address,undefined or thread, for the whole build, and what its tests then need.
 if(STROBE_SANITIZE)
   add_compile_options(-fsanitize=${STROBE_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${STROBE_SANITIZE})
+endif()
+
+if(STROBE_SANITIZE STREQUAL "thread")
+  set(STROBE_SANITIZER_ENVIRONMENT
+      TSAN_OPTIONS=halt_on_error=1:suppressions=${PROJECT_SOURCE_DIR}/tools/tsan.supp)
 endif()

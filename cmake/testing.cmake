@@ -6,7 +6,8 @@ enable_testing()
 # Threads that wait sleep: where the machine is crowded all the same, spinning makes a tiny model's
 # step hundreds of times slower.
 set(STROBE_TEST_THREADS 2)
-set(STROBE_TEST_ENVIRONMENT OMP_NUM_THREADS=${STROBE_TEST_THREADS} OMP_WAIT_POLICY=passive)
+set(STROBE_TEST_ENVIRONMENT OMP_NUM_THREADS=${STROBE_TEST_THREADS} OMP_WAIT_POLICY=passive
+                            ${STROBE_SANITIZER_ENVIRONMENT})
 
 function(strobe_add_test name)
   if(NOT STROBE_TESTS)
