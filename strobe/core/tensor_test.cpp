@@ -6,18 +6,12 @@
 #include <string>
 #include <vector>
 
+#include "tests/testkit/errors.h"
+
 namespace strobe {
 namespace {
 
-template <class F>
-std::string message_of(F&& f) {
-  try {
-    f();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
+using testing::error_of;
 
 TEST(Shape, CountsComparesAndPrints) {
   const Shape shape = {2, 128, 12, 64};
@@ -29,7 +23,7 @@ TEST(Shape, CountsComparesAndPrints) {
   EXPECT_EQ((Shape{3, 0}).numel(), 0);
   EXPECT_EQ(shape, (Shape{2, 128, 12, 64}));
   EXPECT_FALSE((Shape{2, 1} == Shape{2}));
-  EXPECT_EQ(message_of([] { Shape{1, 2, 3, 4, 5, 6}; }), "a shape of rank 6, at most 5");
+  EXPECT_EQ(error_of([] { Shape{1, 2, 3, 4, 5, 6}; }), "a shape of rank 6, at most 5");
 }
 
 class TensorViews : public ::testing::Test {
@@ -61,9 +55,9 @@ TEST_F(TensorViews, SliceKeepsStrides) {
   EXPECT_EQ(at(middle, 1, 0, 2), at(t_, 1, 1, 2));
   EXPECT_TRUE(t_.slice(0, 1, 2).is_contiguous());
   EXPECT_EQ(t_.slice(2, 4, 4).numel(), 0);
-  EXPECT_EQ(message_of([&] { t_.slice(1, 2, 4); }), "slice [2, 4) of a dimension of size 3");
-  EXPECT_EQ(message_of([&] { t_.slice(1, 2, 1); }), "slice [2, 1) of a dimension of size 3");
-  EXPECT_EQ(message_of([&] { t_.slice(3, 0, 1); }), "slice of dimension 3 of a tensor of rank 3");
+  EXPECT_EQ(error_of([&] { t_.slice(1, 2, 4); }), "slice [2, 4) of a dimension of size 3");
+  EXPECT_EQ(error_of([&] { t_.slice(1, 2, 1); }), "slice [2, 1) of a dimension of size 3");
+  EXPECT_EQ(error_of([&] { t_.slice(3, 0, 1); }), "slice of dimension 3 of a tensor of rank 3");
 }
 
 TEST_F(TensorViews, TransposeExchangesDimensions) {
@@ -72,7 +66,7 @@ TEST_F(TensorViews, TransposeExchangesDimensions) {
   EXPECT_EQ(at(turned, 3, 2, 1), at(t_, 1, 2, 3));
   EXPECT_FALSE(turned.is_contiguous());
   EXPECT_TRUE(turned.transpose(2, 0).is_contiguous());
-  EXPECT_EQ(message_of([&] { t_.transpose(0, 3); }),
+  EXPECT_EQ(error_of([&] { t_.transpose(0, 3); }),
             "transpose of dimensions 0 and 3 of a tensor of rank 3");
 }
 
@@ -80,11 +74,11 @@ TEST_F(TensorViews, ViewReshapesContiguousTensors) {
   const Tensor flat = t_.view({6, 4});
   EXPECT_EQ(flat.strides, (Shape{4, 1}));
   EXPECT_EQ(flat.data, t_.data);
-  EXPECT_EQ(message_of([&] {
+  EXPECT_EQ(error_of([&] {
               t_.view({5, 5});
             }),
             "view of shape [5, 5] of a tensor of shape [2, 3, 4]");
-  EXPECT_EQ(message_of([&] { t_.transpose(0, 1).view({24}); }),
+  EXPECT_EQ(error_of([&] { t_.transpose(0, 1).view({24}); }),
             "view of a tensor of shape [3, 2, 4] that is not contiguous");
 }
 
@@ -95,21 +89,21 @@ TEST_F(TensorViews, StridesOfDimensionsOfSizeOneDoNotMatter) {
 }
 
 TEST_F(TensorViews, ReadsOnlyItsOwnType) {
-  EXPECT_EQ(message_of([&] { t_.as<bf16>(); }), "tensor is f32, read as bf16");
+  EXPECT_EQ(error_of([&] { t_.as<bf16>(); }), "tensor is f32, read as bf16");
   EXPECT_FALSE(Tensor{}.has_data());
 }
 
 TEST_F(TensorViews, ChecksNameTheArgumentAndBothValues) {
-  EXPECT_EQ(message_of([&] { check_shape("x", t_, {2, 3, 4}); }), "no error");
-  EXPECT_EQ(message_of([&] {
+  EXPECT_EQ(error_of([&] { check_shape("x", t_, {2, 3, 4}); }), "no error");
+  EXPECT_EQ(error_of([&] {
               check_shape("x", t_, {2, 3, 5});
             }),
             "x has shape [2, 3, 4], expected [2, 3, 5]");
-  EXPECT_EQ(message_of([&] {
+  EXPECT_EQ(error_of([&] {
               check_tensor("x", t_, DType::bf16, {2, 3, 4});
             }),
             "x is f32, expected bf16");
-  EXPECT_EQ(message_of([&] { check_tensor("x", Tensor{}, DType::f32, {2}); }), "x is missing");
+  EXPECT_EQ(error_of([&] { check_tensor("x", Tensor{}, DType::f32, {2}); }), "x is missing");
 }
 
 TEST(Check, SaysWhereItFailed) {

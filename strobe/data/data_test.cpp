@@ -16,20 +16,12 @@
 #include "strobe/data/batch.h"
 #include "strobe/data/batch_loader.h"
 #include "strobe/data/permutation.h"
+#include "tests/testkit/errors.h"
 
 namespace strobe {
 namespace {
 
-// The message of the Error that `f` throws, or "" when it throws none.
-template <class F>
-std::string error_of(F&& f) {
-  try {
-    f();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "";
-}
+using testing::error_of;
 
 #define EXPECT_ERROR(statement, text)                                   \
   EXPECT_NE(error_of([&] { statement; }).find(text), std::string::npos) \

@@ -3,20 +3,12 @@
 #include <gtest/gtest.h>
 
 #include "strobe/core/check.h"
+#include "tests/testkit/errors.h"
 
 namespace strobe {
 namespace {
 
-// The message of the Error that `f` throws.
-template <class F>
-std::string error_of(F&& f) {
-  try {
-    f();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
+using testing::error_of;
 
 TEST(Gpt2Config, DefaultsAreGpt2Small) {
   const Gpt2Config config;

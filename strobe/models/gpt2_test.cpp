@@ -11,6 +11,7 @@
 #include "strobe/ops/adamw/adamw.h"
 #include "strobe/ops/cross_entropy/cross_entropy.h"
 #include "tests/testkit/compare.h"
+#include "tests/testkit/errors.h"
 #include "tests/testkit/tensors.h"
 
 namespace strobe::testing {
@@ -35,15 +36,6 @@ void expect_gradients_near(const NamedValues& actual, const NamedValues& expecte
   for (const auto& [name, values] : expected) {
     EXPECT_LE(relative_error(actual.at(name), values), bound) << name;
   }
-}
-
-std::string error_of(const std::function<void()>& f) {
-  try {
-    f();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
 }
 
 TEST(Gpt2, ParameterCountsAreHuggingFaces) {

@@ -15,21 +15,14 @@
 #include "strobe/report/table.h"
 #include "strobe/report/training_run.h"
 #include "strobe/report/units.h"
+#include "tests/testkit/errors.h"
 
 namespace strobe {
 namespace {
 
 namespace fs = std::filesystem;
 
-template <class F>
-std::string error_of(F&& f) {
-  try {
-    f();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "";
-}
+using testing::error_of;
 
 // A folder of its own for each test, removed at its end.
 class Report : public ::testing::Test {

@@ -11,6 +11,7 @@
 #include "strobe/core/context.h"
 #include "strobe/core/random.h"
 #include "strobe/core/tensor.h"
+#include "tests/testkit/errors.h"
 #include "tests/testkit/options.h"
 
 namespace strobe::testing {
@@ -110,16 +111,5 @@ std::vector<double> numerical_gradient(const std::function<double(const std::vec
 
 // `value` rounded to f32 and then to `dtype`.
 double rounded(double value, DType dtype);
-
-// The message of the Error that f() throws, "no error" if it returns.
-template <class F>
-std::string error_of(const F& f) {
-  try {
-    f();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
 
 }  // namespace strobe::testing
