@@ -27,8 +27,8 @@ std::map<std::string, double> numbers(const Json& row, const char* field) {
 
 TrainingRun& run_of(std::vector<TrainingRun>& runs, const Json& row) {
   const auto field = row.find("attention");
-  check(field != row.end() && field->is_string(), "a row of kind \"", row["kind"].get<std::string>(),
-        "\" does not say which attention it is of");
+  check(field != row.end() && field->is_string(), "a row of kind \"",
+        row["kind"].get<std::string>(), "\" does not say which attention it is of");
   const auto& name = field->get_ref<const std::string&>();
   const auto found = std::find_if(runs.begin(), runs.end(),
                                   [&](const TrainingRun& run) { return run.attention == name; });
