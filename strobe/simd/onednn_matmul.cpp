@@ -1,6 +1,7 @@
 #include "strobe/simd/onednn_matmul.h"
 
 #include <compare>
+#include <cstring>
 #include <map>
 #include <unordered_map>
 #include <utility>
@@ -142,6 +143,35 @@ Tensor with_clear_layout(Tensor t) {
   return t;
 }
 
+// oneDNN before 2.6 (Ubuntu 22.04's) writes results with gaps between rows as if there were none.
+constexpr bool kWritesGaps = DNNL_VERSION_MAJOR > 2 || DNNL_VERSION_MINOR >= 6;
+
+// Where row `row` of a batch of matrices begins, counted over all of them.
+char* row_of(const Tensor& t, int64_t row) {
+  int64_t offset = 0;
+  for (int d = t.rank() - 2; d >= 0; row /= t.shape[d--]) offset += row % t.shape[d] * t.strides[d];
+  return static_cast<char*>(t.data) + offset * static_cast<int64_t>(size_of(t.dtype));
+}
+
+void copy_rows(const Tensor& from, const Tensor& to) {
+  const int64_t columns = from.shape[from.rank() - 1];
+  if (from.numel() == 0) return;
+  parallel_ranges(from.numel() / columns, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      std::memcpy(row_of(to, row), row_of(from, row), columns * size_of(from.dtype));
+    }
+  });
+}
+
+void execute_without_gaps(Context& ctx, const Matmul& args) {
+  const Arena::Scope scope(ctx.arena());
+  Matmul dense = args;
+  dense.c = ctx.arena().allocate(MemoryUse::workspace, args.c.dtype, args.c.shape);
+  if (args.accumulate) copy_rows(args.c, dense.c);
+  execute(ctx, dense);
+  copy_rows(dense.c, args.c);
+}
+
 }  // namespace
 
 void onednn_matmul(Context& ctx, const Matmul& args) {
@@ -153,7 +183,11 @@ void onednn_matmul(Context& ctx, const Matmul& args) {
     call.c = call.c.transpose(row, column);
   }
   try {
-    execute(ctx, call);
+    if (kWritesGaps || call.c.is_contiguous()) {
+      execute(ctx, call);
+    } else {
+      execute_without_gaps(ctx, call);
+    }
   } catch (const dnnl::error& error) {
     throw_error(fmt::format("oneDNN cannot multiply {} {} by {}: {}", args.a.dtype, args.a.shape,
                             args.b.shape, error.what()));
