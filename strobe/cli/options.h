@@ -67,8 +67,7 @@ void OptionParser::add(const OptionInfo& info, const std::string& type, const st
   const std::function<void(const std::string&)> parse_value =
       [flag, set = std::forward<Set>(set)](const std::string& text) { set(flag, text); };
   app_.add_option_function<std::string>(flag, parse_value, info.help)
-      ->type_name(type)
-      ->default_str(current)
+      ->option_text(current.empty() ? type : type + "=" + current)
       ->group(heading_)
       ->take_last();
 }
