@@ -143,33 +143,44 @@ Tensor with_clear_layout(Tensor t) {
   return t;
 }
 
-// oneDNN before 2.6 (Ubuntu 22.04's) writes results with gaps between rows as if there were none.
-constexpr bool kWritesGaps = DNNL_VERSION_MAJOR > 2 || DNNL_VERSION_MINOR >= 6;
-
-// Where row `row` of a batch of matrices begins, counted over all of them.
-char* row_of(const Tensor& t, int64_t row) {
-  int64_t offset = 0;
-  for (int d = t.rank() - 2; d >= 0; row /= t.shape[d--]) offset += row % t.shape[d] * t.strides[d];
-  return static_cast<char*>(t.data) + offset * static_cast<int64_t>(size_of(t.dtype));
+// oneDNN before 2.6 (Ubuntu 22.04) writes results with gaps between rows as if there were none, and
+// past the end of some in bf16.
+bool can_write(const Tensor& c) {
+  constexpr bool is_sound = DNNL_VERSION_MAJOR > 2 || DNNL_VERSION_MINOR >= 6;
+  return is_sound || (c.dtype == DType::f32 && c.is_contiguous());
 }
 
+// Where row `row` of a batch of matrices begins, counted over all of them.
+int64_t row_offset(const Tensor& t, int64_t row) {
+  int64_t offset = 0;
+  for (int d = t.rank() - 2; d >= 0; row /= t.shape[d--]) offset += row % t.shape[d] * t.strides[d];
+  return offset;
+}
+
+template <class From, class To>
 void copy_rows(const Tensor& from, const Tensor& to) {
-  const int64_t columns = from.shape[from.rank() - 1];
   if (from.numel() == 0) return;
+  const int64_t columns = from.shape[from.rank() - 1];
   parallel_ranges(from.numel() / columns, 1, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
-      std::memcpy(row_of(to, row), row_of(from, row), columns * size_of(from.dtype));
+      const From* x = from.as<From>() + row_offset(from, row);
+      To* y = to.as<To>() + row_offset(to, row);
+      for (int64_t i = 0; i < columns; ++i) y[i] = from_f32<To>(to_f32(x[i]));
     }
   });
 }
 
-void execute_without_gaps(Context& ctx, const Matmul& args) {
+// By way of a result that every oneDNN can write.
+void execute_by_copy(Context& ctx, const Matmul& args) {
   const Arena::Scope scope(ctx.arena());
   Matmul dense = args;
-  dense.c = ctx.arena().allocate(MemoryUse::workspace, args.c.dtype, args.c.shape);
-  if (args.accumulate) copy_rows(args.c, dense.c);
-  execute(ctx, dense);
-  copy_rows(dense.c, args.c);
+  dense.c = ctx.arena().allocate(MemoryUse::workspace, DType::f32, args.c.shape);
+  with_float_type(args.c.dtype, [&](auto type) {
+    using T = decltype(type);
+    if (args.accumulate) copy_rows<T, float>(args.c, dense.c);
+    execute(ctx, dense);
+    copy_rows<float, T>(dense.c, args.c);
+  });
 }
 
 }  // namespace
@@ -183,11 +194,7 @@ void onednn_matmul(Context& ctx, const Matmul& args) {
     call.c = call.c.transpose(row, column);
   }
   try {
-    if (kWritesGaps || call.c.is_contiguous()) {
-      execute(ctx, call);
-    } else {
-      execute_without_gaps(ctx, call);
-    }
+    can_write(call.c) ? execute(ctx, call) : execute_by_copy(ctx, call);
   } catch (const dnnl::error& error) {
     throw_error(fmt::format("oneDNN cannot multiply {} {} by {}: {}", args.a.dtype, args.a.shape,
                             args.b.shape, error.what()));
