@@ -67,12 +67,31 @@ struct AttentionBackward {
   Tensor saved;  // as the forward pass left it
 };
 
+// The newest Tq positions of each sequence against its cache, as generation needs it: the last Tq
+// rows of a causal (or window) forward pass over the sequence's cache_lengths[b] keys.
+struct AttentionDecode {
+  Tensor q;  // [B, Tq, Hq, D], f32 or bf16
+  // [B, capacity, Hkv, D], alike: f32, f16 or bf16 with q in f32, bf16 with q in bf16. Whatever
+  // lies behind a sequence's length, NaN included, changes nothing.
+  Tensor k_cache, v_cache;
+  // i32 [B], each in [0, capacity]: keys of each sequence, those of the Tq newest positions
+  // included. A query in front of the first key (Tq > length) gives 0.
+  Tensor cache_lengths;
+  Tensor out;       // like q   set
+  float scale = 0;  // usually 1/sqrt(D)
+  Mask mask = causal();
+};
+
 // Throws Error when an argument is missing, misshapen or out of range, or when no implementation
 // that the context allows can run the problem (then with each one's reason).
 void attention_forward(Context& ctx, const AttentionForward& args);
 
 // Bit-reproducible for a given shape and thread count.
 void attention_backward(Context& ctx, const AttentionBackward& args);
+
+// For any shape and thread count the same bits, and for each sequence the same bits whatever else
+// is in the batch: so a batch generates what its prompts generate one by one.
+void attention_decode(Context& ctx, const AttentionDecode& args);
 
 // Everything that decides which implementation runs, and how much memory it takes.
 struct AttentionProblem {
@@ -89,10 +108,12 @@ struct AttentionProblem {
   bool has_padding = false;
   bool is_packed = false;
   bool needs_backward = false;  // a backward pass follows or is this
+  bool is_decode = false;       // then seq_k is the capacity of the cache
 };
 
 AttentionProblem problem_of(const AttentionForward& args);
 AttentionProblem problem_of(const AttentionBackward& args);
+AttentionProblem problem_of(const AttentionDecode& args);
 
 // A row of the table of implementations.
 struct AttentionImpl {
