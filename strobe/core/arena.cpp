@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -22,11 +23,34 @@ void fill_with_poison(void* data, int64_t bytes, DType dtype) {
   std::memset(data, dtype == DType::i32 ? 0x7f : 0xff, bytes);
 }
 
+template <class... Parts>
+void check_memory(bool is_enough, const Parts&... parts) {
+  try {
+    check(is_enough, "out of memory: ", parts...);
+  } catch (const Error& error) {
+    throw OutOfMemory(error.what(), error.where());
+  }
+}
+
+// In bytes; 0 when the environment sets none.
+int64_t limit_from_environment() {
+  constexpr int64_t kMiB = 1 << 20, kMost = int64_t{1} << 40;
+  const char* text = std::getenv("STROBE_MEMORY_LIMIT");
+  if (text == nullptr) return 0;
+  const std::string_view word = text;
+  int64_t limit = 0;
+  const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), limit);
+  check(error == std::errc() && end == word.data() + word.size() && limit >= 1 && limit <= kMost,
+        "STROBE_MEMORY_LIMIT is '", word, "', allowed is a whole number of MiB of at least 1");
+  return limit * kMiB;
+}
+
 }  // namespace
 
 ArenaOptions Arena::options_from_environment() {
   const char* poison = std::getenv("STROBE_POISON");
-  return {.poison = poison != nullptr && std::string_view(poison) == "1"};
+  return {.poison = poison != nullptr && std::string_view(poison) == "1",
+          .limit_bytes = limit_from_environment()};
 }
 
 Arena::Arena(ArenaOptions options) : options_(options) {
@@ -46,7 +70,7 @@ size_t Arena::chunk_with_room(int64_t bytes) {
   }
   const int64_t size = round_up(std::max(bytes, kChunkBytes), kChunkBytes);
   void* data = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  check(data != MAP_FAILED, "out of memory: the system refused ", size >> 20, " MiB");
+  check_memory(data != MAP_FAILED, "the system refused ", size >> 20, " MiB");
   madvise(data, size, MADV_HUGEPAGE);  // fewer TLB misses; harmless where refused
   chunks_.push_back({static_cast<char*>(data), size, 0});
   return chunks_.size() - 1;
@@ -55,9 +79,9 @@ size_t Arena::chunk_with_room(int64_t bytes) {
 Tensor Arena::allocate(MemoryUse use, DType dtype, const Shape& shape) {
   const int64_t bytes = shape.numel() * static_cast<int64_t>(size_of(dtype));
   check(bytes >= 0, "allocation of shape ", shape);
-  check(report_.current_total_bytes + bytes <= options_.limit_bytes, "out of memory: ", use,
-        " need ", bytes >> 20, " MiB more for a tensor of shape ", shape, ", in use are ",
-        report_.current_total_bytes >> 20, " MiB of ", options_.limit_bytes >> 20, " MiB");
+  check_memory(report_.current_total_bytes + bytes <= options_.limit_bytes, use, " need ",
+               bytes >> 20, " MiB more for a tensor of shape ", shape, ", in use are ",
+               report_.current_total_bytes >> 20, " MiB of ", options_.limit_bytes >> 20, " MiB");
   const int64_t guard = options_.poison ? kGuardBytes : 0;
   const int64_t needed = round_up(bytes, kAlignment) + 2 * guard;
   const size_t index = chunk_with_room(needed);

@@ -17,12 +17,13 @@ enum class MemoryUse : unsigned char {
   optimizer,    // AdamW's moments
   activations,  // kept from forward to backward, and the gradients that flow back
   attention,    // kept by attention for its backward, and attention's workspace
+  cache,        // keys and values of the positions that generation has read
   workspace,    // scratch of all other ops
 };
-constexpr int kMemoryUses = 6;
+constexpr int kMemoryUses = 7;
 constexpr std::string_view to_text(MemoryUse use) {
-  constexpr std::string_view names[] = {"weights",     "gradients", "optimizer",
-                                        "activations", "attention", "workspace"};
+  constexpr std::string_view names[] = {"weights",   "gradients", "optimizer", "activations",
+                                        "attention", "cache",     "workspace"};
   return names[static_cast<int>(use)];
 }
 
@@ -33,6 +34,12 @@ struct MemoryReport {
   int64_t current_total_bytes = 0;
   int64_t peak_total_bytes = 0;  // of the sum: at most the sum of the peaks
   std::array<int64_t, kMemoryUses> at_peak_bytes{};  // when the sum peaked: they add up to it
+};
+
+// Memory is short: the arena's limit, or the system's.
+class OutOfMemory : public Error {
+ public:
+  using Error::Error;
 };
 
 struct ArenaOptions {
@@ -51,7 +58,7 @@ class Arena {
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
 
-  // A contiguous tensor of unspecified content. Throws Error when the limit would be passed.
+  // A contiguous tensor of unspecified content. Throws OutOfMemory when the limit would be passed.
   Tensor allocate(MemoryUse use, DType dtype, const Shape& shape);
 
   const MemoryReport& report() const { return report_; }
@@ -60,6 +67,7 @@ class Arena {
   // Throws if a guard band of a live allocation was written (only with poison).
   void check_guards() const;
 
+  // STROBE_POISON=1, and STROBE_MEMORY_LIMIT, in MiB. Throws Error unless that is a whole number.
   static ArenaOptions options_from_environment();
 
   // Everything allocated after a Scope began is released when it ends.

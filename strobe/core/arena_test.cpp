@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "strobe/core/check.h"
+#include "tests/testkit/errors.h"
 
 namespace strobe {
 namespace {
@@ -166,7 +167,7 @@ TEST(Arena, RefusesToGrowBeyondItsLimit) {
   try {
     arena.allocate(MemoryUse::activations, DType::f32, {2, (1 << 16) + 1});
     FAIL() << "the limit was passed";
-  } catch (const Error& error) {
+  } catch (const OutOfMemory& error) {
     const std::string message = error.what();
     EXPECT_NE(message.find("out of memory: activations"), std::string::npos) << message;
     EXPECT_NE(message.find("[2, 65537]"), std::string::npos) << message;
@@ -182,6 +183,19 @@ TEST(Arena, TheEnvironmentSwitchesPoisonOn) {
   EXPECT_FALSE(Arena::options_from_environment().poison);
   unsetenv("STROBE_POISON");
   EXPECT_FALSE(Arena::options_from_environment().poison);
+}
+
+TEST(Arena, TheEnvironmentSetsALimit) {
+  setenv("STROBE_MEMORY_LIMIT", "3", 1);
+  EXPECT_EQ(Arena::options_from_environment().limit_bytes, 3 << 20);
+  for (const char* wrong : {"", "0", "-1", "1.5", "3 MiB", "99999999999999999999"}) {
+    setenv("STROBE_MEMORY_LIMIT", wrong, 1);
+    EXPECT_EQ(testing::error_of([] { Arena::options_from_environment(); }),
+              std::string("STROBE_MEMORY_LIMIT is '") + wrong +
+                  "', allowed is a whole number of MiB of at least 1");
+  }
+  unsetenv("STROBE_MEMORY_LIMIT");
+  EXPECT_EQ(Arena::options_from_environment().limit_bytes, 0);
 }
 
 }  // namespace

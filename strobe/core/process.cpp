@@ -47,7 +47,7 @@ std::string read_all(std::FILE* file) {
 
 int wait_for(pid_t child, const std::function<int()>& signal) {
   constexpr auto kPause = std::chrono::milliseconds(5);
-  bool is_passed_on = false;
+  int passed_on = 0;
   for (;;) {
     int status = 0;
     const pid_t ended = waitpid(child, &status, signal ? WNOHANG : 0);
@@ -56,9 +56,9 @@ int wait_for(pid_t child, const std::function<int()>& signal) {
     }
     check(ended == 0 || errno == EINTR, "cannot wait for a child process: ", std::strerror(errno));
     if (ended != 0) continue;
-    if (const int number = signal(); number != 0 && !is_passed_on) {
+    if (const int number = signal(); number != passed_on) {
       kill(child, number);
-      is_passed_on = true;
+      passed_on = number;
     }
     std::this_thread::sleep_for(kPause);
   }

@@ -10,8 +10,9 @@ namespace strobe {
 struct ProcessSetting {
   std::string input;            // what it reads on stdin; empty: our own stdin
   bool capture_stderr = false;  // else it is ours
-  // Asked every few milliseconds while the program runs: a signal to pass on to it (once), or 0.
-  // The program then has a process group of its own: Ctrl-C reaches it this way only, not twice.
+  // Asked every few milliseconds while the program runs: a signal to pass on to it, or 0; the same
+  // one is passed on once. The program then has a process group of its own: Ctrl-C reaches it this
+  // way only, not twice.
   std::function<int()> signal;
 };
 

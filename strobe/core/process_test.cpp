@@ -32,5 +32,13 @@ TEST(ProcessTest, PassesASignalOn) {
   EXPECT_LT(watch.seconds(), 30);
 }
 
+TEST(ProcessTest, ASecondSignalFollowsTheFirst) {
+  const Stopwatch watch;
+  const auto signal = [&] { return watch.ms() > 200 ? SIGKILL : watch.ms() > 100 ? SIGTERM : 0; };
+  const auto result = run_process({"sh", "-c", "trap '' TERM; while :; do sleep 0.02; done"},
+                                  {.input = {}, .capture_stderr = false, .signal = signal});
+  EXPECT_EQ(result->exit_code, 128 + SIGKILL);
+}
+
 }  // namespace
 }  // namespace strobe
