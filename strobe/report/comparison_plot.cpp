@@ -3,10 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 
-#include "strobe/core/process.h"
+#include "strobe/report/gnuplot.h"
 #include "strobe/report/table.h"
 #include "strobe/report/training_run.h"
 #include "strobe/report/units.h"
@@ -14,40 +13,12 @@
 namespace strobe {
 namespace {
 
-// Okabe and Ito's colours, told apart with any colour vision, each with a light tint of itself.
-struct Colour {
-  const char* strong;
-  const char* light;
-};
-constexpr std::array<Colour, 5> kColours = {{{"#D55E00", "#F3C7A4"},
-                                             {"#0072B2", "#A4CDE6"},
-                                             {"#009E73", "#A3DCCB"},
-                                             {"#CC79A7", "#EED3E2"},
-                                             {"#E69F00", "#F8DFA9"}}};
-const Colour& colour_of(size_t run) { return kColours[run % kColours.size()]; }
-
 constexpr double kBarWidth = 0.56;
 
 struct Bars {
   const TrainingRun& run;
   RunSummary summary;
 };
-
-// A gnuplot string: terminals are set to noenhanced, so only quotes and backslashes are special;
-// in labels of tics, which are formats, percent signs too.
-std::string quoted(const std::string& text, bool is_format = false) {
-  std::string result = "\"";
-  for (char c : text) {
-    if (c == '"' || c == '\\') result += '\\';
-    if (c == '%' && is_format) result += '%';
-    if (c == '\n') {
-      result += "\\n";
-    } else {
-      result += c;
-    }
-  }
-  return result + "\"";
-}
 
 std::string label_at(double x, double y, const std::string& text, const std::string& style) {
   return fmt::format("set label {} at first {},{:.9g} center front boxed {}\n", quoted(text), x, y,
@@ -227,30 +198,20 @@ std::string gains_panel(const std::vector<Bars>& runs) {
   return script + "plot NaN notitle\nset ytics auto\n";
 }
 
-std::string setup(const std::string& terminal, const std::string& output,
-                  const std::string& title) {
-  return fmt::format(
-      "set terminal {}\nset output {}\n"
-      "set style fill solid noborder\nset style textbox opaque fillcolor rgb 'white' noborder "
-      "margins 0.3,0.3\n"
-      "set border 3 linecolor rgb '#888888'\nset tics nomirror textcolor rgb '#222222'\n"
-      "set xtics scale 0\nset ytics scale 0.5\n"
-      "set grid ytics linecolor rgb '#DDDDDD' linetype 1 linewidth 1\n"
-      "set multiplot layout 2,2 title {} font ',19' margins 0.075,0.975,0.085,0.865 spacing "
-      "0.09,0.155\n",
-      terminal, quoted(output), quoted(title));
-}
-
 // The first row's two lines, where it has them.
 std::string title_of(const JsonRows& rows) {
   const Json first = rows.empty() ? Json::object() : rows.front();
   return first.value("title", "strobe compare") + "\n" + first.value("subtitle", "");
 }
 
-std::string panels(const std::vector<Bars>& runs) {
-  std::string script = loss_panel(runs) + time_panel(runs) + memory_panel(runs);
+std::string panels(const std::string& title, const std::vector<Bars>& runs) {
+  std::string script = fmt::format(
+      "set multiplot layout 2,2 title {} font ',19' margins 0.075,0.975,0.085,0.865 spacing "
+      "0.09,0.155\n",
+      quoted(title));
+  script += loss_panel(runs) + time_panel(runs) + memory_panel(runs);
   if (runs.size() > 1) script += gains_panel(runs);
-  return script + "unset multiplot\nset output\nreset\n";
+  return script + "unset multiplot\n";
 }
 
 }  // namespace
@@ -264,23 +225,7 @@ std::string draw_comparison(const std::string& results_path, const std::string& 
   }
   if (runs.empty()) return "no pictures: no run finished a step";
 
-  const std::string body = panels(runs);
-  const std::string title = title_of(rows);
-  const std::string script =
-      setup("pngcairo noenhanced size 1600,1120 font 'DejaVu Sans,15' linewidth 1.2",
-            folder + "/compare.png", title) +
-      body +
-      setup("svg noenhanced size 1600,1120 font 'DejaVu Sans,15' linewidth 1.2 background 'white'",
-            folder + "/compare.svg", title) +
-      body;
-  const auto result =
-      run_process({"gnuplot"}, {.input = script, .capture_stderr = true, .signal = {}});
-  if (!result) {
-    return "no pictures: gnuplot is not installed (Debian: apt install gnuplot-nox); " +
-           results_path + " is complete";
-  }
-  if (result->exit_code != 0) return "no pictures: gnuplot says: " + result->error_text;
-  return "";
+  return draw_pictures(folder + "/compare", {1600, 1120}, panels(title_of(rows), runs));
 }
 
 }  // namespace strobe
