@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "strobe/core/json.h"
+#include "tests/testkit/files.h"
 
 namespace strobe::testing {
 
@@ -24,22 +25,6 @@ struct ProgramSetting {
 // Runs the built program `strobe` with these arguments, stdin empty, and waits.
 ProgramResult run_strobe(const std::vector<std::string>& arguments,
                          const ProgramSetting& setting = {});
-
-// A new empty folder; removed with all that is in it at the end.
-class TemporaryFolder {
- public:
-  TemporaryFolder();
-  ~TemporaryFolder();
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-
-  const std::string& path() const { return path_; }
-  // Writes a file and returns its path.
-  std::string file(const std::string& name, const std::string& content) const;
-
- private:
-  std::string path_;
-};
 
 // The whole lines of a JSONL file so far; none if there is no such file.
 std::vector<Json> read_rows(const std::string& path);

@@ -1,0 +1,35 @@
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace strobe {
+
+// Replaces a file as a whole or not at all: what is written goes into a file beside it
+// (path + ".tmp<process>"), which commit() flushes to the disk and renames over `path`. A process
+// or machine that stops at any moment leaves the old file or the new one; what is not committed is
+// removed. Every Error (a full disk, a folder that cannot be written) names `path`.
+class AtomicFile {
+ public:
+  explicit AtomicFile(std::string path);
+  ~AtomicFile();
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+
+  void write(std::span<const std::byte> bytes);
+  void write(std::string_view text);
+
+  // After it, the file is `path`, also should the power fail. Nothing can be written any more.
+  void commit();
+
+ private:
+  [[noreturn]] void fail(const char* verb) const;
+
+  std::string path_;
+  std::string temporary_path_;
+  int file_ = -1;  // −1 once committed
+};
+
+}  // namespace strobe

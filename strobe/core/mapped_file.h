@@ -1,0 +1,29 @@
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string>
+
+namespace strobe {
+
+// A regular file's bytes as memory, read-only: pages come from the disk when they are touched, and
+// are shared by every process that maps the file. The map outlives renaming and removing the file;
+// shortening it meanwhile ends the process at the first touch of what is gone (SIGBUS), so whoever
+// replaces files does it by renaming, as AtomicFile does.
+class MappedFile {
+ public:
+  // Throws Error, naming the file, when it is missing, unreadable, or not a regular file.
+  explicit MappedFile(const std::string& path);
+  ~MappedFile();
+  MappedFile(MappedFile&& other) noexcept;
+  MappedFile& operator=(MappedFile&& other) noexcept;
+
+  std::span<const std::byte> bytes() const { return bytes_; }
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+  std::span<const std::byte> bytes_;
+};
+
+}  // namespace strobe
