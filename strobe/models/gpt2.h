@@ -6,6 +6,7 @@
 #include "strobe/core/context.h"
 #include "strobe/core/tensor.h"
 #include "strobe/models/gpt2_config.h"
+#include "strobe/models/kv_cache.h"
 #include "strobe/models/parameter.h"
 #include "strobe/ops/attention/attention.h"
 
@@ -44,9 +45,12 @@ struct Gpt2Parameters {
 // How many numbers a model of this configuration learns; 124,439,808 for GPT-2 small.
 int64_t parameter_count(const Gpt2Config& config);
 
-// Sequences to compute on. Positions count from 0 in every row.
+// Sequences to compute on.
 struct Gpt2Batch {
   Tensor tokens;  // [B, T] i32 in [0, vocab_size)
+  // [B, T] i32 in [0, n_positions), or absent: 0 … T−1 in every row. With left padding, Hugging
+  // Face's generation counts from each sequence's first token.
+  Tensor positions;
   // [B, T] i32 in [0, vocab_size), or kIgnoredLabel (-100). Aligned with the tokens, as in Hugging
   // Face: the model itself compares the prediction at position t with the label at t + 1.
   Tensor labels;
@@ -76,10 +80,12 @@ struct Gpt2TrainingPass {
 // Parameters live in the arena of the context given at construction, for as long as that arena.
 // Every call takes what else it needs from the arena and gives it back, so peaks are honest.
 // In bf16, activations and the matrices' working copies are bf16; statistics, losses, gradients of
-// parameters, and masters are f32.
+// parameters, and masters are f32. In f16, for evaluation only, the matrices and a cache's keys and
+// values are f16, activations f32.
 class Gpt2 {
  public:
-  // Throws Error when the configuration is invalid or the type is not f32 or bf16.
+  // Throws Error when the configuration is invalid, or the type is not f32, bf16, or, where it is
+  // not trainable, f16.
   Gpt2(Context& ctx, const Gpt2Config& config, DType dtype = DType::f32, bool is_trainable = true);
 
   const Gpt2Config& config() const { return config_; }
@@ -103,8 +109,26 @@ class Gpt2 {
   double forward_backward(Context& ctx, const Gpt2Batch& batch, const Gpt2TrainingPass& pass);
 
   // [B, T, V] f32, without dropout, in memory of the arena that the caller's Scope releases. Reads
-  // tokens and padding only.
+  // tokens, positions and padding.
   Tensor logits(Context& ctx, const Gpt2Batch& batch);
+
+  // Generation. Each gives what a next token is drawn from: the logits of every sequence's last
+  // position, [B, V] f32, in memory of the arena that the caller's Scope releases.
+
+  // Without a cache, from the whole sequences. A sequence's last position is its last one inside
+  // [key_begin, key_end). Reads tokens, positions and padding.
+  Tensor next_logits(Context& ctx, const Gpt2Batch& batch);
+
+  // A cache of a type and shape that suits this model. `capacity` is how many positions of each
+  // sequence it holds, at most n_positions.
+  KvCache make_cache(Context& ctx, int64_t sequences, int64_t capacity) const;
+
+  // The same logits; the cache's sequences first, first + 1, … then hold the batch's positions
+  // inside [key_begin, key_end), and nothing else.
+  Tensor prefill(Context& ctx, const Gpt2Batch& batch, KvCache& cache, int64_t first = 0);
+
+  // Reads one more token of each of the cache's first B sequences: `tokens` is [B] i32.
+  Tensor decode(Context& ctx, const Tensor& tokens, KvCache& cache);
 
  private:
   Gpt2Config config_;

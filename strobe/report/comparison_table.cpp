@@ -53,7 +53,8 @@ void add_memory(Table& table, const std::vector<Column>& columns) {
   std::vector<std::pair<std::string, double>> categories(first.begin(), first.end());
   std::sort(categories.begin(), categories.end(),
             [](const auto& a, const auto& b) { return a.second > b.second; });
-  for (const auto& [category, unused] : categories) {
+  for (const auto& [category, bytes] : categories) {
+    if (!(bytes > 0)) continue;
     add_row(table, columns, "  of it " + category, [&category = category](const Column& c) {
       const auto found = c.run.at_peak_bytes.find(category);
       return memory_text(c, found == c.run.at_peak_bytes.end() ? 0 : found->second);

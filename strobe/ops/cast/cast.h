@@ -7,7 +7,8 @@
 
 namespace strobe {
 
-// to = from, rounded to nearest in to's type (ties to even). f32, f16 and bf16, contiguous.
+// to = from, rounded to nearest in to's type (ties to even). f32, f16 and bf16; both have the same
+// shape, and any strides as long as the last dimension is contiguous.
 struct Cast {
   Tensor from;
   Tensor to;  // set

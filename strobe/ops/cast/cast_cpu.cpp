@@ -9,14 +9,40 @@ namespace {
 
 constexpr int64_t kGrain = 8192;  // fewer elements are not worth another thread
 
+// The row of a tensor by its number, counted over all dimensions but the last.
+char* row_of(const Tensor& tensor, int64_t number) {
+  int64_t offset = 0;
+  for (int dim = tensor.rank() - 2; dim >= 0; --dim) {
+    offset += number % tensor.shape[dim] * tensor.strides[dim];
+    number /= tensor.shape[dim];
+  }
+  return static_cast<char*>(tensor.data) + offset * static_cast<int64_t>(size_of(tensor.dtype));
+}
+
+// A tensor without gaps is one row.
+Tensor as_rows(const Tensor& tensor, bool is_one_row) {
+  return is_one_row ? tensor.view({tensor.numel()}) : tensor;
+}
+
 template <const CastKernels& kKernels>
 void run(Context&, const Cast& args) {
-  const size_t from_size = size_of(args.from.dtype), to_size = size_of(args.to.dtype);
-  parallel_ranges(args.from.numel(), kGrain, [&](int64_t begin, int64_t end) {
-    kKernels.convert(static_cast<const char*>(args.from.data) + begin * from_size, args.from.dtype,
-                     static_cast<char*>(args.to.data) + begin * to_size, args.to.dtype,
-                     end - begin);
-  });
+  const bool is_one_row = args.from.is_contiguous() && args.to.is_contiguous();
+  const Tensor from = as_rows(args.from, is_one_row), to = as_rows(args.to, is_one_row);
+  const auto convert = [&](int64_t row, int64_t begin, int64_t end) {
+    kKernels.convert(row_of(from, row) + begin * size_of(from.dtype), from.dtype,
+                     row_of(to, row) + begin * size_of(to.dtype), to.dtype, end - begin);
+  };
+  if (is_one_row) {
+    parallel_ranges(from.numel(), kGrain,
+                    [&](int64_t begin, int64_t end) { convert(0, begin, end); });
+    return;
+  }
+  const int64_t columns = from.shape[from.rank() - 1];
+  if (columns == 0) return;
+  parallel_ranges(from.numel() / columns, (kGrain + columns - 1) / columns,
+                  [&](int64_t begin, int64_t end) {
+                    for (int64_t row = begin; row < end; ++row) convert(row, 0, columns);
+                  });
 }
 
 template <Isa kIsa>

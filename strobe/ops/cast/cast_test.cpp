@@ -57,6 +57,33 @@ TEST(Cast, ConformsToReference) {
   testing::run_conformance("cast", cast_impls(), testing::random_cases(150, draw_case), run_case);
 }
 
+// Rows with gaps between them on both sides, in another order in memory; the gaps stay as they are.
+void run_strided_case(Context& ctx, const CaseLine& c) {
+  testing::TensorSource make{ctx.arena(), c.random()};
+  const int64_t seq = c.number("t"), heads = 3, columns = 24;
+  const Tensor packed = make.empty(c.dtype(), {2, seq, 3 * heads, columns});
+  const Tensor memory = make.empty(c.dtype("to"), {2, heads, seq + 2, columns});
+  fill_with_every_size(packed, make.random);
+  testing::fill(memory, [] { return 7.0; });
+  const Tensor from = packed.slice(2, heads, 2 * heads);
+  const Tensor to = memory.transpose(1, 2).slice(1, 1, seq + 1);
+  const testing::InputsUnchanged inputs({packed});
+  cast(ctx, {.from = from, .to = to});
+  Doubles expected = testing::to_doubles(from);
+  for (double& value : expected) value = cast_reference(value, to.dtype);
+  EXPECT_TRUE(testing::is_equal("to", testing::to_doubles(to), expected));
+  for (const int64_t gap : {int64_t{0}, seq + 1}) {
+    for (double value : testing::to_doubles(memory.slice(2, gap, gap + 1))) EXPECT_EQ(value, 7.0);
+  }
+}
+
+TEST(Cast, StridedRows) {
+  testing::run_conformance("cast", cast_impls(),
+                           {"t=5 dtype=f32 to=f16 seed=1", "t=300 dtype=f32 to=bf16 seed=2",
+                            "t=300 dtype=bf16 to=bf16 seed=3", "t=0 dtype=f16 to=f32 seed=4"},
+                           run_strided_case);
+}
+
 // Infinities, signed zeros and NaN come through as they are.
 void run_special_case(Context& ctx, const CaseLine& c) {
   testing::TensorSource make{ctx.arena(), c.random()};
@@ -119,6 +146,9 @@ TEST(Cast, BadArgumentsAreNamed) {
             "cast of f32 to i32, allowed are f32, f16 and bf16");
   EXPECT_EQ(testing::error_of([&] { cast(ctx, {.from = t, .to = t.slice(0, 0, 4)}); }),
             "cast to has shape [4], expected [8]");
+  const Tensor columns = t.view({2, 4}).transpose(0, 1);
+  EXPECT_EQ(testing::error_of([&] { cast(ctx, {.from = columns, .to = columns}); }),
+            "cast from of shape [4, 2] has strides [1, 4], the last dimension must be contiguous");
 }
 
 }  // namespace
