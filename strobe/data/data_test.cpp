@@ -81,7 +81,11 @@ TEST(ByteTokenizerTest, EndOfTextIsTheLastId) {
   EXPECT_EQ(ByteTokenizer().vocab_size(), 257);
   EXPECT_EQ(ByteTokenizer().end_of_text(), 256);
   EXPECT_EQ(ByteTokenizer(50257).end_of_text(), 50256);
-  EXPECT_EQ(ByteTokenizer().decode(std::vector<int32_t>{'a', 256, 'b'}), "ab");
+  const std::vector<int32_t> tokens = {'a', 256, 'b'};
+  EXPECT_EQ(ByteTokenizer().decode(tokens), "a<|endoftext|>b");
+  EXPECT_EQ(ByteTokenizer().decode_without_special(tokens), "ab");
+  EXPECT_EQ(ByteTokenizer().encode("a<|endoftext|>b"), tokens);
+  EXPECT_EQ(ByteTokenizer().encode("<|endoftext|>", SpecialNames::text).size(), 13u);
 }
 
 TEST(ByteTokenizerTest, RefusesIdsOutsideTheVocabulary) {

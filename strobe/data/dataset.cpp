@@ -22,7 +22,7 @@ class PackedWindows final : public Dataset {
   int64_t read(int64_t index, std::span<int32_t> tokens, std::span<int32_t> labels) const override {
     std::string text(static_cast<size_t>(seq_), '\0');
     corpus_.read(index * (seq_ - 1), text);
-    std::ranges::copy(tokenizer_.encode(text), tokens.begin());
+    std::ranges::copy(tokenizer_.encode(text, SpecialNames::text), tokens.begin());
     std::ranges::copy(tokens, labels.begin());
     return seq_;
   }

@@ -1,29 +1,87 @@
 #include "strobe/data/tokenizer.h"
 
+#include <array>
+#include <filesystem>
 #include <limits>
 
+#include "strobe/core/atomic_file.h"
 #include "strobe/core/check.h"
+#include "strobe/core/jsonl.h"
+#include "strobe/data/bpe_vocabulary.h"
 
 namespace strobe {
+namespace {
+
+constexpr std::array<char, 256> kBytes = [] {
+  std::array<char, 256> bytes{};
+  for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<char>(i);
+  return bytes;
+}();
+
+}  // namespace
+
+std::vector<int32_t> Tokenizer::encode(std::string_view text, SpecialNames special) const {
+  std::vector<int32_t> tokens;
+  encode_to(text, special, tokens);
+  return tokens;
+}
+
+std::string Tokenizer::decode(std::span<const int32_t> tokens) const {
+  std::string text;
+  for (const int32_t token : tokens) text += bytes_of(token);
+  return text;
+}
+
+std::string Tokenizer::decode_without_special(std::span<const int32_t> tokens) const {
+  std::string text;
+  for (const int32_t token : tokens) {
+    if (!is_special(token)) text += bytes_of(token);
+  }
+  return text;
+}
 
 ByteTokenizer::ByteTokenizer(int64_t vocab_size) : vocab_size_(static_cast<int32_t>(vocab_size)) {
   check(vocab_size >= kSmallestVocab && vocab_size <= std::numeric_limits<int32_t>::max(),
         "vocab_size is ", vocab_size, ", the byte tokenizer needs at least ", kSmallestVocab);
 }
 
-std::vector<int32_t> ByteTokenizer::encode(std::string_view text) const {
-  const auto* bytes = reinterpret_cast<const unsigned char*>(text.data());
-  return {bytes, bytes + text.size()};
+void ByteTokenizer::encode_to(std::string_view text, SpecialNames special,
+                              std::vector<int32_t>& tokens) const {
+  while (true) {
+    const size_t at = special == SpecialNames::tokens ? text.find(kEndOfTextName) : text.npos;
+    const auto* bytes = reinterpret_cast<const unsigned char*>(text.data());
+    tokens.insert(tokens.end(), bytes, bytes + std::min(at, text.size()));
+    if (at == text.npos) return;
+    tokens.push_back(end_of_text());
+    text.remove_prefix(at + kEndOfTextName.size());
+  }
 }
 
-std::string ByteTokenizer::decode(std::span<const int32_t> tokens) const {
-  std::string text;
-  for (int32_t token : tokens) {
-    check(token >= 0 && token < vocab_size_, "token ", token, ", allowed is 0 to ",
-          vocab_size_ - 1);
-    if (token < 256) text += static_cast<char>(token);
+std::string_view ByteTokenizer::bytes_of(int32_t token) const {
+  check(token >= 0 && token < vocab_size_, "token ", token, ", allowed is 0 to ", vocab_size_ - 1);
+  if (token == end_of_text()) return kEndOfTextName;
+  if (token > 255) return {};
+  return {&kBytes[static_cast<size_t>(token)], 1};
+}
+
+// A BPE without merges.
+std::vector<Tokenizer::File> ByteTokenizer::files() const {
+  BpeVocabulary vocabulary;
+  for (int32_t byte = 0; byte < 256; ++byte) {
+    vocabulary.tokens.push_back({.name = bpe_name(bytes_of(byte)), .id = byte});
   }
-  return text;
+  vocabulary.tokens.push_back({.name = std::string(kEndOfTextName), .id = end_of_text()});
+  vocabulary.added.push_back({.content = std::string(kEndOfTextName), .id = end_of_text()});
+  return bpe_files(vocabulary);
+}
+
+void save_tokenizer(const Tokenizer& tokenizer, const std::string& folder) {
+  create_folder(folder);
+  for (const Tokenizer::File& content : tokenizer.files()) {
+    AtomicFile file((std::filesystem::path(folder) / content.name).string());
+    file.write(content.content);
+    file.commit();
+  }
 }
 
 }  // namespace strobe

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -8,18 +9,44 @@
 
 namespace strobe {
 
-// Text to token ids and back.
+// The special token that ends a text, in GPT-2's vocabulary and in those made here.
+constexpr std::string_view kEndOfTextName = "<|endoftext|>";
+
+// What a text that holds the name of a special token, such as "<|endoftext|>", encodes to.
+enum class SpecialNames : unsigned char {
+  tokens,  // the token itself, as in Hugging Face
+  text,    // the characters of the name, as of any other text
+};
+
+// Text to token ids and back. All functions may be called by any thread.
 class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
 
   // Any bytes are text: what is not UTF-8 has tokens too, and decode(encode(text)) == text.
-  virtual std::vector<int32_t> encode(std::string_view text) const = 0;
-  // Throws Error when an id is outside the vocabulary.
-  virtual std::string decode(std::span<const int32_t> tokens) const = 0;
+  std::vector<int32_t> encode(std::string_view text,
+                              SpecialNames special = SpecialNames::tokens) const;
+  // Adds the tokens of `text` to the end of `tokens`.
+  virtual void encode_to(std::string_view text, SpecialNames special,
+                         std::vector<int32_t>& tokens) const = 0;
 
-  virtual int32_t vocab_size() const = 0;
-  virtual int32_t end_of_text() const = 0;  // ends a sample, and fills up shorter ones
+  // The bytes of the tokens one after the other; a few of them may end inside a UTF-8 character.
+  // Throws Error when an id is no token.
+  std::string decode(std::span<const int32_t> tokens) const;
+  std::string decode_without_special(std::span<const int32_t> tokens) const;
+  virtual std::string_view bytes_of(int32_t token) const = 0;  // lives as long as the tokenizer
+  virtual bool is_special(int32_t token) const = 0;
+
+  virtual int32_t vocab_size() const = 0;  // the largest id and one
+  // Ends a sample, and fills up shorter ones. Throws Error when the vocabulary has none.
+  virtual int32_t end_of_text() const = 0;
+
+  // What another program needs to do the same: the files of a folder that Hugging Face's libraries
+  // and load_tokenizer() read.
+  struct File {
+    std::string name, content;
+  };
+  virtual std::vector<File> files() const = 0;
 };
 
 // One token for each byte, the byte's value; end of text is the last id of the vocabulary. The
@@ -30,13 +57,23 @@ class ByteTokenizer final : public Tokenizer {
 
   explicit ByteTokenizer(int64_t vocab_size = kSmallestVocab);
 
-  std::vector<int32_t> encode(std::string_view text) const override;
-  std::string decode(std::span<const int32_t> tokens) const override;  // end of text: nothing
+  void encode_to(std::string_view text, SpecialNames special,
+                 std::vector<int32_t>& tokens) const override;
+  std::string_view bytes_of(int32_t token) const override;
+  bool is_special(int32_t token) const override { return token == end_of_text(); }
   int32_t vocab_size() const override { return vocab_size_; }
   int32_t end_of_text() const override { return vocab_size_ - 1; }
+  std::vector<File> files() const override;
 
  private:
   int32_t vocab_size_;
 };
+
+// The tokenizer of a folder: its tokenizer.json, or its vocab.json and merges.txt (GPT-2's
+// byte-level BPE). Throws Error, naming the file and what is wrong with it.
+std::unique_ptr<Tokenizer> load_tokenizer(const std::string& folder);
+
+// Writes the tokenizer's files into a folder, which is made where missing, each as a whole.
+void save_tokenizer(const Tokenizer& tokenizer, const std::string& folder);
 
 }  // namespace strobe
