@@ -33,6 +33,24 @@ class Context {
     return found == wishes_.end() ? none : found->second;
   }
 
+  // While it lives, an op follows this wish instead of the context's own. A wish for anything leaves
+  // the context's.
+  class Preference {
+   public:
+    Preference(Context& ctx, std::string_view op, const Wish& wish)
+        : ctx_(ctx), op_(op), before_(ctx.wish(op)) {
+      if (!wish.is_any()) ctx_.prefer(op_, wish);
+    }
+    ~Preference() { ctx_.prefer(op_, std::move(before_)); }
+    Preference(const Preference&) = delete;
+    Preference& operator=(const Preference&) = delete;
+
+   private:
+    Context& ctx_;
+    std::string_view op_;
+    Wish before_;
+  };
+
   // Wall time spent in an op that times itself (attention does), since the context was made.
   double seconds_in(std::string_view op) const {
     const auto found = seconds_.find(op);

@@ -25,6 +25,8 @@ constexpr std::string_view to_text(Algorithm algorithm) {
 struct Wish {
   Algorithm algorithm = Algorithm::any;
   std::string implementation;
+
+  bool is_any() const { return implementation.empty() && algorithm == Algorithm::any; }
 };
 
 // A row of the table of an op that has one algorithm: everything but attention.

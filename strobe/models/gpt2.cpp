@@ -77,6 +77,8 @@ Gpt2::Gpt2(Context& ctx, const Gpt2Config& config, DType dtype, bool is_trainabl
   if (is_trainable) for_each_parameter(clear_moments);
 }
 
+void Gpt2::set_attention(std::string_view name) { attention_ = attention_wish(name); }
+
 void Gpt2::initialize(Context& ctx, uint64_t seed) {
   uint64_t index = 0;
   for_each_parameter(
@@ -84,6 +86,7 @@ void Gpt2::initialize(Context& ctx, uint64_t seed) {
 }
 
 double Gpt2::loss(Context& ctx, const Gpt2Batch& batch) {
+  const Context::Preference preference(ctx, "attention", attention_);
   Gpt2Pass pass(ctx, config_, parameters_, dtype_, batch, nullptr);
   pass.forward();
   return pass.loss();
@@ -92,6 +95,7 @@ double Gpt2::loss(Context& ctx, const Gpt2Batch& batch) {
 double Gpt2::forward_backward(Context& ctx, const Gpt2Batch& batch,
                               const Gpt2TrainingPass& training) {
   check(is_trainable_, "the model was made for evaluation only, it has no gradients");
+  const Context::Preference preference(ctx, "attention", attention_);
   Gpt2Pass pass(ctx, config_, parameters_, dtype_, batch, &training);
   pass.forward();
   const double loss = pass.loss();
@@ -105,6 +109,7 @@ Tensor Gpt2::logits(Context& ctx, const Gpt2Batch& batch) {
   const int64_t batch_size = batch.tokens.shape[0], time = batch.tokens.shape[1];
   const Tensor logits = ctx.arena().allocate(MemoryUse::activations, DType::f32,
                                              {batch_size * time, config_.vocab_size});
+  const Context::Preference preference(ctx, "attention", attention_);
   Gpt2Pass pass(ctx, config_, parameters_, dtype_, batch, nullptr);
   pass.forward();
   pass.logits(logits);

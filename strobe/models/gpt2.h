@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 #include <vector>
 
 #include "strobe/core/context.h"
@@ -96,6 +97,12 @@ class Gpt2 {
     parameters_.for_each(f);
   }
 
+  // Swaps the attention of the model in place: "standard", "flash", or one implementation by name.
+  // It is the model's own wish, above the context's; "any" leaves the choice to the context again.
+  // Throws an Error that lists all names when there is none such.
+  void set_attention(std::string_view name);
+  const Wish& attention() const { return attention_; }
+
   // GPT-2's first weights, a function of the seed alone: matrices normal(0, initializer_range), the
   // two projections that end in the residual stream divided by sqrt(2·n_layer); biases 0; layernorm
   // 1 and 0.
@@ -134,6 +141,7 @@ class Gpt2 {
   Gpt2Config config_;
   DType dtype_;
   bool is_trainable_;
+  Wish attention_;  // what every pass prefers
   Gpt2Parameters parameters_;
 };
 
