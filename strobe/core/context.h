@@ -33,8 +33,8 @@ class Context {
     return found == wishes_.end() ? none : found->second;
   }
 
-  // While it lives, an op follows this wish instead of the context's own. A wish for anything leaves
-  // the context's.
+  // While it lives, an op follows this wish instead of the context's own. A wish for any
+  // implementation leaves the context's.
   class Preference {
    public:
     Preference(Context& ctx, std::string_view op, const Wish& wish)

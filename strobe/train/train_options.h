@@ -17,6 +17,7 @@ namespace strobe {
 struct TrainOptions {
   std::string preset = "quick";
 
+  std::string model;  // a folder with weights to start from; empty: random ones
   int64_t n_layer = 4;
   int64_t n_head = 8;
   int64_t n_embd = 256;
@@ -24,6 +25,7 @@ struct TrainOptions {
   int64_t vocab_size = 257;
   double dropout = 0.1;
 
+  std::string tokenizer;  // its folder; empty: the bytes of the text are its tokens
   std::string data = "/usr/share/common-licenses/GPL-3";
   Batching batching = Batching::packed;
   int64_t batch = 1;
