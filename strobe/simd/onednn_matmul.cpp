@@ -13,6 +13,11 @@
 namespace strobe {
 namespace {
 
+// oneDNN before 2.6 (Ubuntu 22.04) writes results with gaps between rows as if there were none. It
+// writes past the end of some results in bf16, and of some narrow ones with a bias and no
+// post-operation.
+constexpr bool kIsSound = DNNL_VERSION_MAJOR > 2 || DNNL_VERSION_MINOR >= 6;
+
 constexpr size_t kMostPrimitives = 1024;  // of changing shapes; then the cache begins anew
 
 // Everything that a primitive is made for.
@@ -57,11 +62,11 @@ dnnl::memory::desc describe(const Tensor& t) {
   return {dims(t.shape), type_of(t.dtype), dims(t.strides)};
 }
 
-void append_gelu(dnnl::post_ops& post_ops) {
+void append_eltwise(dnnl::post_ops& post_ops, dnnl::algorithm function, float alpha, float beta) {
 #if DNNL_VERSION_MAJOR >= 3
-  post_ops.append_eltwise(dnnl::algorithm::eltwise_gelu_tanh, 0.0f, 0.0f);
+  post_ops.append_eltwise(function, alpha, beta);
 #else
-  post_ops.append_eltwise(1.0f, dnnl::algorithm::eltwise_gelu_tanh, 0.0f, 0.0f);
+  post_ops.append_eltwise(1.0f, function, alpha, beta);
 #endif
 }
 
@@ -83,7 +88,10 @@ Primitive make_primitive(const Matmul& args) {
   dnnl::primitive_attr attributes;
   dnnl::post_ops post_ops;
   if (args.accumulate) post_ops.append_sum(1.0f);
-  if (args.gelu) append_gelu(post_ops);
+  if (args.gelu) append_eltwise(post_ops, dnnl::algorithm::eltwise_gelu_tanh, 0.0f, 0.0f);
+  if (!kIsSound && args.bias.has_data() && !args.gelu) {
+    append_eltwise(post_ops, dnnl::algorithm::eltwise_linear, 1.0f, 0.0f);  // x → x
+  }
   attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
   attributes.set_post_ops(post_ops);
   const dnnl::matmul::primitive_desc chosen = args.bias.has_data()
@@ -143,11 +151,8 @@ Tensor with_clear_layout(Tensor t) {
   return t;
 }
 
-// oneDNN before 2.6 (Ubuntu 22.04) writes results with gaps between rows as if there were none, and
-// past the end of some in bf16.
 bool can_write(const Tensor& c) {
-  constexpr bool is_sound = DNNL_VERSION_MAJOR > 2 || DNNL_VERSION_MINOR >= 6;
-  return is_sound || (c.dtype == DType::f32 && c.is_contiguous());
+  return kIsSound || (c.dtype == DType::f32 && c.is_contiguous());
 }
 
 // Where row `row` of a batch of matrices begins, counted over all of them.
