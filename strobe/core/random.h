@@ -53,6 +53,7 @@ STROBE_HD constexpr PhiloxKey random_key(uint64_t seed, uint64_t step, uint32_t 
 // Sites of random_key(): no two consumers of one run's seed draw the same numbers.
 constexpr uint32_t kSiteWeights = 0;   // first weights; the step is the parameter's index
 constexpr uint32_t kSiteShuffle = 1;   // order of the data; the step is the epoch
+constexpr uint32_t kSiteSample = 2;    // tokens drawn in generation; the counter is their number
 constexpr uint32_t kSiteDropout = 16;  // and on: a model numbers its dropouts from here
 
 // Dropout decides with one byte: an element falls where its byte is below `threshold`.

@@ -70,8 +70,8 @@ int64_t counted_labels(const Tensor& labels) {
 
 Gpt2::Gpt2(Context& ctx, const Gpt2Config& config, DType dtype, bool is_trainable)
     : config_(config), dtype_(dtype), is_trainable_(is_trainable), parameters_(config) {
-  check(dtype == DType::f32 || dtype == DType::bf16, "the model's type is ", dtype,
-        ", allowed are f32 and bf16");
+  check(dtype == DType::f32 || dtype == DType::bf16 || (dtype == DType::f16 && !is_trainable),
+        "the model's type is ", dtype, ", allowed are f32 and bf16, and f16 for evaluation only");
   for_each_parameter([&](Parameter& p) { allocate(ctx, p, dtype, is_trainable); });
   // Memory is touched only when all of it is there: a model that is too large fails at once.
   if (is_trainable) for_each_parameter(clear_moments);
@@ -114,6 +114,58 @@ Tensor Gpt2::logits(Context& ctx, const Gpt2Batch& batch) {
   pass.forward();
   pass.logits(logits);
   return logits.view({batch_size, time, config_.vocab_size});
+}
+
+Tensor Gpt2::next_logits(Context& ctx, const Gpt2Batch& batch) {
+  const Tensor logits = allocate_next_logits(ctx, batch.tokens.shape[0]);
+  const Context::Preference preference(ctx, "attention", attention_);
+  Gpt2Pass pass(ctx, config_, parameters_, dtype_, batch, nullptr);
+  pass.forward();
+  pass.next_logits(logits);
+  return logits;
+}
+
+KvCache Gpt2::make_cache(Context& ctx, int64_t sequences, int64_t capacity) const {
+  check(capacity <= config_.n_positions, "a cache of ", capacity,
+        " positions, allowed are up to n_positions = ", config_.n_positions);
+  return KvCache(ctx, {.blocks = config_.n_layer,
+                       .sequences = sequences,
+                       .capacity = capacity,
+                       .heads = config_.n_head,
+                       .head_dim = config_.head_dim(),
+                       .dtype = dtype_});
+}
+
+Tensor Gpt2::prefill(Context& ctx, const Gpt2Batch& batch, KvCache& cache, int64_t first) {
+  const Tensor logits = allocate_next_logits(ctx, batch.tokens.shape[0]);
+  const Context::Preference preference(ctx, "attention", attention_);
+  Gpt2Pass pass(ctx, config_, parameters_, dtype_, batch, nullptr);
+  pass.prefill(cache, first);
+  pass.next_logits(logits);
+  return logits;
+}
+
+Tensor Gpt2::decode(Context& ctx, const Tensor& tokens, KvCache& cache) {
+  check(tokens.rank() == 1, "tokens have shape ", tokens.shape, ", allowed is [batch]");
+  const int64_t batch_size = tokens.shape[0];
+  const Tensor logits = allocate_next_logits(ctx, batch_size);
+  const Arena::Scope scope(ctx.arena());
+  // The next position of each sequence is as many as it has.
+  const Tensor positions =
+      ctx.arena().allocate(MemoryUse::activations, DType::i32, {batch_size, 1});
+  for (int64_t b = 0; b < batch_size; ++b) {
+    positions.as<int32_t>()[b] = static_cast<int32_t>(cache.length(b));
+  }
+  const Gpt2Batch batch = {.tokens = tokens.view({batch_size, 1}), .positions = positions};
+  const Context::Preference preference(ctx, "attention", attention_);
+  Gpt2Pass pass(ctx, config_, parameters_, dtype_, batch, nullptr);
+  pass.decode(cache);
+  pass.next_logits(logits);
+  return logits;
+}
+
+Tensor Gpt2::allocate_next_logits(Context& ctx, int64_t batch_size) const {
+  return ctx.arena().allocate(MemoryUse::activations, DType::f32, {batch_size, config_.vocab_size});
 }
 
 }  // namespace strobe

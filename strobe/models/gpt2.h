@@ -138,6 +138,8 @@ class Gpt2 {
   Tensor decode(Context& ctx, const Tensor& tokens, KvCache& cache);
 
  private:
+  Tensor allocate_next_logits(Context& ctx, int64_t batch_size) const;  // [B, V] f32
+
   Gpt2Config config_;
   DType dtype_;
   bool is_trainable_;

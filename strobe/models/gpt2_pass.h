@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <vector>
 
@@ -7,6 +8,7 @@
 #include "strobe/core/random.h"
 #include "strobe/core/tensor.h"
 #include "strobe/models/gpt2.h"
+#include "strobe/models/kv_cache.h"
 
 namespace strobe {
 
@@ -14,7 +16,7 @@ namespace strobe {
 // live in the arena as long as the Gpt2Pass does. Only Gpt2 makes one.
 //
 // Shapes: B sequences of T positions, M = B·T rows; C = n_embd, H = n_head, D = C/H, F = n_inner,
-// V = vocab_size. Tensors are of the model's type unless a comment says f32.
+// V = vocab_size. Tensors are of the model's type (f32 where that is f16), unless f32 is said.
 class Gpt2Pass {
  public:
   // `training` is null in evaluation: then there is no dropout, and nothing is kept for a backward.
@@ -22,13 +24,33 @@ class Gpt2Pass {
   Gpt2Pass(Context& ctx, const Gpt2Config& config, Gpt2Parameters& parameters, DType dtype,
            const Gpt2Batch& batch, const Gpt2TrainingPass* training);
 
-  // In this order: forward(), then logits() or loss(), then in training backward().
-  void forward();                     // embedding, blocks, last layernorm
-  void logits(const Tensor& logits);  // [M, V], also f32 where the model is not   set
-  double loss();    // head and mean cross entropy; in training also the gradient of both
+  // In this order: forward() or one of its kin, then logits(), next_logits() or loss(), then in
+  // training backward().
+  void forward();  // embedding and blocks
+  // forward(), which also leaves keys and values of each span in the sequences first, first + 1, …
+  void prefill(KvCache& cache, int64_t first);
+  // forward() of T more positions of the first B sequences; attention is to the cache.
+  void decode(KvCache& cache);
+
+  // Last layernorm and head; may be f32 where the model is not.
+  void logits(const Tensor& logits);       // [M, V]   set
+  void next_logits(const Tensor& logits);  // [B, V]   set, of each sequence's last position
+  double loss();    // the same and mean cross entropy; in training also the gradient of all three
   void backward();  // last layernorm, blocks, embedding
 
  private:
+  // The positions of a sequence that are not padding.
+  struct Span {
+    int64_t begin, end;
+  };
+  Span span_of(int64_t sequence) const;  // throws Error unless there is at least one
+
+  // Queries, keys and values as views [B, T, H, D] of the packed projection [M, 3C].
+  struct QkvViews {
+    Tensor q, k, v;
+    QkvViews(const Tensor& qkv, int64_t batch, int64_t time, int64_t heads);
+  };
+
   // A layernorm's output and statistics.
   struct Normed {
     Tensor y;     // [M, C]
@@ -58,6 +80,7 @@ class Gpt2Pass {
     return ctx_.arena().allocate(MemoryUse::activations, dtype, shape);
   }
   Activations allocate_block();
+  float attention_scale() const { return 1 / std::sqrt(static_cast<float>(config_.head_dim())); }
   Tensor head_weight() const { return parameters_.wte.value.transpose(0, 1); }  // [C, V]
 
   // Number 0 is the embedding's, 1 + 3·block + branch a block's.
@@ -69,6 +92,8 @@ class Gpt2Pass {
   void forward_layernorm(const Tensor& x, const Gpt2Block::Layernorm& layer);
   void forward_linear(const Tensor& x, const Gpt2Block::Linear& layer, const Tensor& y);
   void forward_attention(int64_t block);
+  void decode_attention(int64_t block, const QkvViews& qkv);
+  void store_keys_values(int64_t block, const QkvViews& qkv, int64_t sequence, Span span);
 
   void backward_block(int64_t block);
   void backward_layernorm(const Tensor& x, const Gpt2Block::Layernorm& layer,
@@ -82,12 +107,16 @@ class Gpt2Pass {
   const Arena::Scope scope_;
   const Gpt2Config& config_;
   Gpt2Parameters& parameters_;
-  const DType dtype_;
+  const DType dtype_;  // of activations
   const Gpt2Batch& batch_;
   const Gpt2TrainingPass* const training_;
   const int64_t batch_size_;  // B
   const int64_t time_;        // T
   const int64_t rows_;        // M
+
+  KvCache* cache_ = nullptr;  // none in training
+  int64_t first_ = 0;         // the cache's sequence that is this batch's first one
+  bool reads_cache_ = false;  // attention is to the cache, not to this batch's positions alone
 
   std::vector<Activations> blocks_;
   Tensor x_final_;  // [M, C]    the residual stream after the last block

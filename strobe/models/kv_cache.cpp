@@ -1,7 +1,6 @@
 #include "strobe/models/kv_cache.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "strobe/ops/cast/cast.h"
 
@@ -51,29 +50,18 @@ void KvCache::store(Context& ctx, int64_t block, int64_t sequence, const Tensor&
                     const Tensor& v) {
   check_sequence(sequence);
   const int64_t end = length(sequence), begin = end - k.shape[1];
-  const auto write = [&](const Tensor& from, const Tensor& all) {
-    const Tensor to = view_of(all, block, sizes_.sequences);
-    cast(ctx, {.from = from, .to = to.slice(0, sequence, sequence + 1).slice(1, begin, end)});
-  };
-  write(k, keys_);
-  write(v, values_);
+  cast(ctx, {.from = k, .to = positions_of(keys_, block, sequence, begin, end)});
+  cast(ctx, {.from = v, .to = positions_of(values_, block, sequence, begin, end)});
 }
 
-void KvCache::move(int64_t from, int64_t to) {
+void KvCache::move(Context& ctx, int64_t from, int64_t to) {
   check_sequence(from);
   check_sequence(to);
   if (from == to) return;
-  const int64_t used = length(from) * sizes_.head_dim;  // of each head's memory
   for (const Tensor& all : {keys_, values_}) {
     for (int64_t block = 0; block < sizes_.blocks; ++block) {
-      for (int64_t head = 0; head < sizes_.heads; ++head) {
-        const auto row = [&](int64_t sequence) {
-          const int64_t index = (block * sizes_.sequences + sequence) * sizes_.heads + head;
-          return static_cast<char*>(all.data) +
-                 index * all.strides[1] * static_cast<int64_t>(size_of(all.dtype));
-        };
-        std::memcpy(row(to), row(from), used * size_of(all.dtype));
-      }
+      cast(ctx, {.from = positions_of(all, block, from, 0, length(from)),
+                 .to = positions_of(all, block, to, 0, length(from))});
     }
   }
   set_length(to, length(from));
@@ -85,6 +73,13 @@ Tensor KvCache::view_of(const Tensor& all, int64_t block, int64_t count) const {
         sizes_.blocks - 1);
   const int64_t first = block * sizes_.sequences;
   return all.slice(0, first, first + count).transpose(1, 2);
+}
+
+Tensor KvCache::positions_of(const Tensor& all, int64_t block, int64_t sequence, int64_t begin,
+                             int64_t end) const {
+  return view_of(all, block, sizes_.sequences)
+      .slice(0, sequence, sequence + 1)
+      .slice(1, begin, end);
 }
 
 }  // namespace strobe

@@ -19,7 +19,7 @@ struct KvCacheSizes {
 // The keys and values of the positions that a transformer has read, of each block and sequence:
 // what a decode step reads instead of computing it again. Sequences have their own lengths.
 //
-// A reader first extends sequences by the new positions, then stores keys and values block by block.
+// A reader first extends sequences by the new positions, then stores keys and values by block.
 class KvCache {
  public:
   // All sequences are empty. The memory is the arena's (MemoryUse::cache): it lives as long as the
@@ -39,7 +39,7 @@ class KvCache {
   // Keys and values [1, T, heads, head_dim] of the last T positions, rounded to the cache's type.
   void store(Context& ctx, int64_t block, int64_t sequence, const Tensor& k, const Tensor& v);
   // Sequence `to` becomes what `from` was; `from` is empty then.
-  void move(int64_t from, int64_t to);
+  void move(Context& ctx, int64_t from, int64_t to);
 
   // [count, capacity, heads, head_dim] of the first `count` sequences. In memory a head's positions
   // follow each other, so that a decode step reads long runs.
@@ -50,6 +50,9 @@ class KvCache {
   void check_sequence(int64_t sequence) const;
   void set_length(int64_t sequence, int64_t length);
   Tensor view_of(const Tensor& all, int64_t block, int64_t count) const;
+  // [1, end − begin, heads, head_dim]
+  Tensor positions_of(const Tensor& all, int64_t block, int64_t sequence, int64_t begin,
+                      int64_t end) const;
 
   KvCacheSizes sizes_;
   Tensor keys_, values_;  // [blocks · sequences, heads, capacity, head_dim]
