@@ -25,6 +25,9 @@ struct Gpt2Config {
   int64_t bos_token_id = 50256;
   int64_t eos_token_id = 50256;
   bool tie_word_embeddings = true;
+  // "any", "standard", "flash", or one implementation by name. transformers' own words are read as
+  // what they do: "eager" as standard, "sdpa" and "flash_attention_2" as flash.
+  std::string attn_implementation = "any";
 
   int64_t head_dim() const { return n_embd / n_head; }
   int64_t inner_dim() const { return n_inner.value_or(4 * n_embd); }
@@ -41,7 +44,9 @@ void validate(const Gpt2Config& config);
 // not implement.
 Gpt2Config gpt2_config_from_json(std::string_view text);
 
-// The fields above with "model_type": "gpt2", indented, in the order of the structure.
+// The fields above with "model_type": "gpt2", indented, in the order of the structure, as
+// transformers reads them too: so attention is "eager" or "sdpa" (or absent: any), whichever
+// implementation it names.
 std::string to_json(const Gpt2Config& config);
 
 }  // namespace strobe

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "strobe/core/check.h"
+#include "strobe/core/json.h"
 #include "tests/testkit/errors.h"
 
 namespace strobe {
@@ -26,8 +27,30 @@ TEST(Gpt2Config, RoundTrip) {
   config.attn_pdrop = 0.25;
   config.eos_token_id = 256;
   EXPECT_EQ(gpt2_config_from_json(to_json(config)), config);
+  config.attn_implementation = "standard";
   config.n_inner.reset();
   EXPECT_EQ(gpt2_config_from_json(to_json(config)), config);
+}
+
+// transformers refuses a word for attention that it does not know, so it gets its own.
+TEST(Gpt2Config, AttentionInBothLanguages) {
+  const auto read = [](const std::string& word) {
+    return gpt2_config_from_json(R"({"attn_implementation": ")" + word + "\"}");
+  };
+  const auto written = [](const Gpt2Config& config) {
+    return SortedJson::parse(to_json(config)).value("attn_implementation", "nothing");
+  };
+  EXPECT_EQ(gpt2_config_from_json("{}").attn_implementation, "any");
+  EXPECT_EQ(read("flash").attn_implementation, "flash");
+  EXPECT_EQ(read("eager").attn_implementation, "standard");
+  EXPECT_EQ(read("sdpa").attn_implementation, "flash");
+  EXPECT_EQ(read("flash_attention_2").attn_implementation, "flash");
+  EXPECT_EQ(read("cpu_flash_avx2").attn_implementation, "cpu_flash_avx2");
+  EXPECT_EQ(written(read("any")), "nothing");
+  EXPECT_EQ(written(read("standard")), "eager");
+  EXPECT_EQ(written(read("flash")), "sdpa");
+  EXPECT_EQ(written(read("cpu_flash_avx2")), "sdpa");
+  EXPECT_EQ(error_of([&] { read("quick"); }).find("attention is 'quick', allowed are any, "), 0u);
 }
 
 TEST(Gpt2Config, PassesOverForeignFields) {
@@ -39,7 +62,7 @@ TEST(Gpt2Config, PassesOverForeignFields) {
 }
 
 TEST(Gpt2Config, ErrorsNameFieldValueAndWhatIsAllowed) {
-  const auto message = [](const char* json) {
+  const auto message = [](const std::string& json) {
     return error_of([&] { gpt2_config_from_json(json); });
   };
   EXPECT_EQ(message(R"({"n_embd": 100, "n_head": 3})"),
@@ -60,7 +83,13 @@ TEST(Gpt2Config, ErrorsNameFieldValueAndWhatIsAllowed) {
             "scale_attn_by_inverse_layer_idx is true, allowed is false");
   EXPECT_EQ(message(R"({"tie_word_embeddings": false})"),
             "tie_word_embeddings is false, allowed is true");
-  EXPECT_EQ(message("{oops"), "the configuration is not a JSON object: {oops");
+  EXPECT_EQ(message("{oops").find("the configuration is not JSON: parse error at line 1"), 0u);
+  EXPECT_EQ(message(R"({"n_embd": [[[[[[)" + std::string(100'000, '[')),
+            "the configuration nests values more than 64 deep");
+  EXPECT_EQ(message(R"({"n_layer": 18446744073709551615})"),
+            "n_layer is 18446744073709551615, allowed is a whole number");
+  EXPECT_EQ(message(R"({"n_embd": 4611686018427387904})"),
+            "n_embd is 4611686018427387904, allowed is up to 262144");
   EXPECT_EQ(message("[]"), "the configuration is not a JSON object: []");
 }
 
