@@ -12,9 +12,7 @@
 #include "strobe/core/check.h"
 
 namespace strobe {
-namespace {
 
-// A renamed file is found again after a power failure only once its folder is on the disk too.
 // Some file systems cannot flush a folder; their rename is as safe as they make it.
 void flush_folder_of(const std::string& path) {
   std::string folder = std::filesystem::path(path).parent_path().string();
@@ -24,8 +22,6 @@ void flush_folder_of(const std::string& path) {
   fsync(descriptor);
   close(descriptor);
 }
-
-}  // namespace
 
 AtomicFile::AtomicFile(std::string path)
     : path_(std::move(path)), temporary_path_(fmt::format("{}.tmp{}", path_, getpid())) {
@@ -46,6 +42,7 @@ void AtomicFile::write(std::span<const std::byte> bytes) {
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) fail("write");
     bytes = bytes.subspan(static_cast<size_t>(n));
+    bytes_ += n;
   }
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <string>
 #include <string_view>
@@ -21,6 +22,9 @@ class AtomicFile {
   void write(std::span<const std::byte> bytes);
   void write(std::string_view text);
 
+  // Written so far.
+  int64_t bytes() const { return bytes_; }
+
   // After it, the file is `path`, also should the power fail. Nothing can be written any more.
   void commit();
 
@@ -30,6 +34,10 @@ class AtomicFile {
   std::string path_;
   std::string temporary_path_;
   int file_ = -1;  // −1 once committed
+  int64_t bytes_ = 0;
 };
+
+// What was renamed is found again after a power failure only once its folder is on the disk too.
+void flush_folder_of(const std::string& path);
 
 }  // namespace strobe

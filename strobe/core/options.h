@@ -19,7 +19,7 @@ namespace strobe {
 //   }
 //
 // which is the only place that names them: the command line's parser and --help (strobe/cli), and
-// the JSON of a results file (below), are visitors. A field is an int64_t, uint64_t, double, bool,
+// the way to JSON and back (below), are visitors. A field is an int64_t, uint64_t, double, bool,
 // std::string, or an enum with to_text(), whose allowed values are the third argument.
 struct OptionInfo {
   const char* name = "";  // "weight_decay": in JSON so, on the command line --weight-decay
@@ -54,6 +54,57 @@ Json options_json(Options options) {
   OptionsToJson visitor;
   options.visit(visitor);
   return visitor.json();
+}
+
+// Sets each option from its entry of a JSON object; one that has none keeps its value. Throws Error
+// for a value that has the wrong type or is not allowed.
+class OptionsFromJson {
+ public:
+  explicit OptionsFromJson(const SortedJson& json) : json_(json) {}
+
+  void group(const char* /*heading*/) {}
+  template <class T>
+  void operator()(T& value, const OptionInfo& info) {
+    const auto entry = json_.find(info.name);
+    if (entry == json_.end()) return;
+    check(is_a<T>(*entry), info.name, " is ", short_text(*entry), ", which has the wrong type");
+    value = entry->template get<T>();
+    if constexpr (std::is_arithmetic_v<T>) {
+      const auto number = static_cast<double>(value);
+      check(number >= info.min && (info.below_max ? number < info.max : number <= info.max),
+            info.name, " is ", number, ", allowed is ", info.min, " to ", info.max);
+    }
+  }
+  template <class E>
+  void operator()(E& value, const OptionInfo& info,
+                  std::initializer_list<std::type_identity_t<E>> choices) {
+    std::string name(to_text(value));
+    (*this)(name, info);
+    for (const E choice : choices) {
+      if (name != to_text(choice)) continue;
+      value = choice;
+      return;
+    }
+    throw_error(fmt::format("{} is '{}', which is not one of its values", info.name, name));
+  }
+
+ private:
+  template <class T>
+  static bool is_a(const SortedJson& json) {
+    if constexpr (std::is_same_v<T, std::string>) return json.is_string();
+    if constexpr (std::is_same_v<T, bool>) return json.is_boolean();
+    if constexpr (std::is_same_v<T, double>) return json.is_number();
+    if constexpr (std::is_same_v<T, int64_t>) return json.is_number_integer();
+    if constexpr (std::is_same_v<T, uint64_t>) return json.is_number_unsigned();
+  }
+
+  const SortedJson& json_;
+};
+
+// The opposite of options_json().
+template <class Options>
+void set_options(Options& options, const SortedJson& json) {
+  options.visit(OptionsFromJson(json));
 }
 
 }  // namespace strobe
