@@ -28,9 +28,13 @@ class Sampler {
   int32_t draw(std::span<const float> logits, int64_t index);
 
  private:
+  struct Candidate {
+    float weight;  // the logit at first, then the probability up to a factor
+    int32_t id;
+  };
+
   SamplerOptions options_;
-  std::vector<int32_t> order_;   // of the candidates, most probable first
-  std::vector<double> weights_;  // their probabilities up to a factor
+  std::vector<Candidate> candidates_;
 };
 
 }  // namespace strobe
