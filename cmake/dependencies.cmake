@@ -1,4 +1,5 @@
 # Debian: libdnnl-dev libfmt-dev nlohmann-json3-dev libcli11-dev libgtest-dev libbenchmark-dev
+#         libcurl4-openssl-dev libssl-dev
 list(APPEND CMAKE_MODULE_PATH ${PROJECT_SOURCE_DIR}/cmake)
 find_package(OpenMP REQUIRED COMPONENTS CXX)
 find_package(Threads REQUIRED)
@@ -6,6 +7,8 @@ find_package(fmt REQUIRED)
 find_package(DNNL MODULE REQUIRED)
 find_package(nlohmann_json REQUIRED)
 find_package(CLI11 REQUIRED)
+find_package(CURL REQUIRED)
+find_package(OpenSSL REQUIRED COMPONENTS Crypto)
 if(STROBE_TESTS)
   find_package(GTest REQUIRED)
   find_package(benchmark REQUIRED)

@@ -7,14 +7,14 @@ namespace strobe {
 // A model hub, and the folder where this machine keeps what was loaded from it. The folder's layout
 // is huggingface_hub's (strobe/data/hub_cache.h), so Python programs and Strobe share one copy.
 struct HubSettings {
-  std::string endpoint;           // HF_ENDPOINT: "https://…", no slash at the end
-  std::string token;              // HF_TOKEN; empty: none
-  std::string cache;              // HF_HUB_CACHE, else $HF_HOME/hub, else
-                                  // $XDG_CACHE_HOME/huggingface/hub, else ~/.cache/huggingface/hub
-  bool is_offline = false;        // HF_HUB_OFFLINE
-  double answer_timeout_s = 10;   // HF_HUB_ETAG_TIMEOUT: until a connection is made or a question
-                                  // answered
-  double stall_timeout_s = 10;    // HF_HUB_DOWNLOAD_TIMEOUT: without a byte of a download
+  std::string endpoint;          // HF_ENDPOINT: "https://…", no slash at the end
+  std::string token;             // HF_TOKEN; empty: none
+  std::string cache;             // HF_HUB_CACHE, else $HF_HOME/hub, else
+                                 // $XDG_CACHE_HOME/huggingface/hub, else ~/.cache/huggingface/hub
+  bool is_offline = false;       // HF_HUB_OFFLINE
+  double answer_timeout_s = 10;  // HF_HUB_ETAG_TIMEOUT: until a connection is made or a question
+                                 // answered
+  double stall_timeout_s = 10;   // HF_HUB_DOWNLOAD_TIMEOUT: without a byte of a download
   double first_retry_pause_s = 0.5;  // doubled for each further try
 };
 
