@@ -81,6 +81,10 @@ void OptionParser::operator()(bool& value, const OptionInfo& info) {
   app_.add_flag(fmt::format("--{0},!--no-{0}", name), value, info.help)->group(heading_);
 }
 
+void OptionParser::positional(std::string& value, const char* name, const char* help) {
+  app_.add_option(name, value, help)->required()->option_text(" ");
+}
+
 bool OptionParser::parse(const Arguments& arguments) {
   try {
     app_.parse(Arguments(arguments.rbegin(), arguments.rend()));  // CLI11 takes them last first

@@ -43,6 +43,9 @@ class OptionParser {
   void operator()(E& value, const OptionInfo& info,
                   std::initializer_list<std::type_identity_t<E>> choices);
 
+  // A word without a name, which has to be there: the NAME of `strobe fetch NAME`.
+  void positional(std::string& value, const char* name, const char* help);
+
   // Sets the options. False when --help was asked for, and printed. Throws UsageError for a word
   // that is no option, a value that cannot be read or is not allowed, and a value that is missing.
   bool parse(const Arguments& arguments);

@@ -105,6 +105,23 @@ TEST(OptionParserTest, HelpShowsDefaultsAndUnits) {
   }
 }
 
+TEST(OptionParserTest, WordsWithoutAName) {
+  const auto parse_words = [](const Arguments& arguments) {
+    SomeOptions options;
+    std::string subject;
+    OptionParser parser("some", "does something");
+    parser.positional(subject, "SUBJECT", "of it all");
+    options.visit(parser);
+    EXPECT_TRUE(parser.parse(arguments));
+    return fmt::format("{} {}", subject, options.seed);
+  };
+  EXPECT_EQ(parse_words({"life"}), "life 1");
+  EXPECT_EQ(parse_words({"--seed", "3", "life"}), "life 3");
+  EXPECT_EQ(parse_words({"life", "--seed", "3"}), "life 3");
+  EXPECT_THROW(parse_words({"--seed", "3"}), UsageError);
+  EXPECT_THROW(parse_words({"life", "death"}), UsageError);
+}
+
 TEST(FindOptionTest, FindsTheLastValue) {
   EXPECT_EQ(find_option({}, "preset", "quick"), "quick");
   EXPECT_EQ(find_option({"--preset"}, "preset", "quick"), "quick");
