@@ -212,6 +212,16 @@ TEST(Simd, LanesAreKeptComparedAndReduced) {
   });
 }
 
+TEST(Simd, SumsOfManyVectorsAreEachTheSumOfOne) {
+  for_each_isa([](const SimdFunctions& simd) {
+    Random random(PhiloxKey{{1, 4}});
+    float x[16 * 16], sums[16];
+    for (float& value : x) value = static_cast<float>(random.normal());
+    simd.sum_each(x, sums);
+    for (int i = 0; i < simd.lanes; ++i) EXPECT_EQ(sums[i], simd.sum_lanes(x + i * simd.lanes));
+  });
+}
+
 TEST(Simd, PhiloxIsTheScalarOne) {
   for_each_isa([](const SimdFunctions& simd) {
     uint32_t words[64];

@@ -2,6 +2,7 @@
 
 #include "strobe/simd/math.h"
 #include "strobe/simd/philox.h"
+#include "strobe/simd/reduce.h"
 
 namespace strobe::STROBE_ISA {
 namespace {
@@ -24,6 +25,11 @@ void copy_partial(const T* x, T* y, int n) {
 void keep(uint32_t bits, const float* x, float* y) { store(y, keep_lanes(bits, load(x))); }
 bool is_any_above(const float* x, const float* y) { return any_above(load(x), load(y)); }
 float sum(const float* x) { return sum_lanes(load(x)); }
+void sum_all(const float* x, float* sums) {
+  F32 vectors[kLanes];
+  for (int i = 0; i < kLanes; ++i) vectors[i] = load(x + i * kLanes);
+  store(sums, sum_each(vectors));
+}
 float maximum(const float* x) { return max_lanes(load(x)); }
 
 void philox7(uint32_t counter, uint32_t key0, uint32_t key1, uint32_t* words) {
@@ -51,6 +57,7 @@ const SimdFunctions simd_functions = {
     .keep_lanes = &keep,
     .any_above = &is_any_above,
     .sum_lanes = &sum,
+    .sum_each = &sum_all,
     .max_lanes = &maximum,
     .philox7 = &philox7,
 };

@@ -22,6 +22,7 @@ struct SimdFunctions {
   void (*keep_lanes)(uint32_t bits, const float* x, float* y);  // of one vector
   bool (*any_above)(const float* x, const float* y);            // of one vector
   float (*sum_lanes)(const float* x);                           // of one vector
+  void (*sum_each)(const float* x, float* sums);                // of lanes vectors
   float (*max_lanes)(const float* x);                           // of one vector
   // words[4·i …] = philox<7>({counter + i, 1, 2, 3}, {key0, key1}) for i < lanes
   void (*philox7)(uint32_t counter, uint32_t key0, uint32_t key1, uint32_t* words);

@@ -27,6 +27,18 @@ void check_i32_vector(const char* name, const Tensor& x, int64_t size) {
 // Whether the values of x may be read here: device memory is checked by nobody.
 bool is_readable(const Tensor& x) { return x.device == DeviceKind::cpu; }
 
+// What all passes share.
+void check_types_and_heads(DType dtype, int64_t heads_q, const char* k_name, int64_t heads_kv,
+                           int64_t head_dim) {
+  check(dtype == DType::f32 || dtype == DType::bf16, "q is ", dtype, ", allowed are f32 and bf16");
+  check(head_dim >= kHeadDimStep && head_dim <= kMaxHeadDim && head_dim % kHeadDimStep == 0,
+        "head_dim is ", head_dim, ", allowed are the multiples of ", kHeadDimStep, " from ",
+        kHeadDimStep, " to ", kMaxHeadDim);
+  check(heads_q >= 1, "q has ", heads_q, " heads, must have at least 1");
+  check(heads_kv >= 1 && heads_q % heads_kv == 0, k_name, " has ", heads_kv,
+        " heads, which must divide q's ", heads_q);
+}
+
 void check_positions(const char* name, const Tensor& x, int64_t batch, int64_t length) {
   if (!x.has_data()) return;
   check_i32_vector(name, x, batch);
@@ -109,7 +121,7 @@ void validate_devices(const Args& a, DeviceKind device) {
   check_device("saved", a.saved);
 }
 
-// What both passes share.
+// What forward and backward share.
 template <class Args>
 void validate_common(const Args& a, DeviceKind device) {
   for (const auto& [name, x] : {std::pair{"q", a.q}, {"k", a.k}, {"v", a.v}}) {
@@ -117,15 +129,9 @@ void validate_common(const Args& a, DeviceKind device) {
     check(x.rank() == 4, name, " has shape ", x.shape, ", expected [batch, time, heads, head_dim]");
   }
   const DType dtype = a.q.dtype;
-  check(dtype == DType::f32 || dtype == DType::bf16, "q is ", dtype, ", allowed are f32 and bf16");
   const int64_t batch = a.q.shape[0], seq_q = a.q.shape[1], heads_q = a.q.shape[2];
   const int64_t head_dim = a.q.shape[3], seq_k = a.k.shape[1], heads_kv = a.k.shape[2];
-  check(head_dim >= kHeadDimStep && head_dim <= kMaxHeadDim && head_dim % kHeadDimStep == 0,
-        "head_dim is ", head_dim, ", allowed are the multiples of ", kHeadDimStep, " from ",
-        kHeadDimStep, " to ", kMaxHeadDim);
-  check(heads_q >= 1, "q has ", heads_q, " heads, must have at least 1");
-  check(heads_kv >= 1 && heads_q % heads_kv == 0, "k has ", heads_kv,
-        " heads, which must divide q's ", heads_q);
+  check_types_and_heads(dtype, heads_q, "k", heads_kv, head_dim);
   check_bthd("q", a.q, {batch, seq_q, heads_q, head_dim}, dtype);
   check_bthd("k", a.k, {batch, seq_k, heads_kv, head_dim}, dtype);
   check_bthd("v", a.v, {batch, seq_k, heads_kv, head_dim}, dtype);
@@ -141,6 +147,37 @@ void validate_common(const Args& a, DeviceKind device) {
   check_positions("query_end", a.padding.query_end, batch, seq_q);
   validate_bias(a.bias, {batch, heads_q, seq_q, seq_k});
   validate_packing(a);
+}
+
+void validate_decode(const AttentionDecode& a, DeviceKind device) {
+  for (const auto& [name, x] :
+       {std::pair{"q", a.q}, {"k_cache", a.k_cache}, {"v_cache", a.v_cache}}) {
+    check(x.has_data(), name, " is absent");
+    check(x.rank() == 4, name, " has shape ", x.shape, ", expected [batch, time, heads, head_dim]");
+  }
+  const int64_t batch = a.q.shape[0], heads_q = a.q.shape[2], head_dim = a.q.shape[3];
+  const int64_t capacity = a.k_cache.shape[1], heads_kv = a.k_cache.shape[2];
+  const DType dtype = a.q.dtype, cache_dtype = a.k_cache.dtype;
+  check_types_and_heads(dtype, heads_q, "k_cache", heads_kv, head_dim);
+  check(dtype == DType::f32 ? cache_dtype != DType::i32 : cache_dtype == DType::bf16, "k_cache is ",
+        cache_dtype, ", allowed with q in ", dtype,
+        dtype == DType::f32 ? " are f32, f16 and bf16" : " is bf16");
+  check_bthd("q", a.q, a.q.shape, dtype);
+  check_bthd("k_cache", a.k_cache, {batch, capacity, heads_kv, head_dim}, cache_dtype);
+  check_bthd("v_cache", a.v_cache, a.k_cache.shape, cache_dtype);
+  check_bthd("out", a.out, a.q.shape, dtype);
+  check(std::isfinite(a.scale), "scale is ", a.scale, ", must be finite");
+  for (const auto& [name, x] : {std::pair{"q", a.q},
+                                {"k_cache", a.k_cache},
+                                {"v_cache", a.v_cache},
+                                {"cache_lengths", a.cache_lengths},
+                                {"out", a.out}}) {
+    check(x.device == device, name, " is on ", x.device, ", the context on ", device);
+  }
+  check(a.mask.kind != MaskKind::full, "mask is full, allowed are causal and window");
+  validate_mask(a.mask);
+  check(a.cache_lengths.has_data(), "cache_lengths is absent");
+  check_positions("cache_lengths", a.cache_lengths, batch, capacity);
 }
 
 void validate_saved(const Tensor& saved, const AttentionImpl& impl, int64_t needed) {
@@ -191,6 +228,18 @@ AttentionProblem problem_of(const AttentionBackward& args) {
   AttentionProblem problem = problem_of_any(args);
   problem.needs_backward = true;
   return problem;
+}
+
+AttentionProblem problem_of(const AttentionDecode& args) {
+  return {.batch = args.q.shape[0],
+          .seq_q = args.q.shape[1],
+          .seq_k = args.k_cache.shape[1],
+          .heads_q = args.q.shape[2],
+          .heads_kv = args.k_cache.shape[2],
+          .head_dim = args.q.shape[3],
+          .dtype = args.q.dtype,
+          .mask = args.mask,
+          .is_decode = true};
 }
 
 std::span<const AttentionImpl> attention_impls() {
@@ -284,6 +333,12 @@ void attention_backward(Context& ctx, const AttentionBackward& args) {
         " bytes from forward to backward");
   if (args.saved.has_data()) validate_saved(args.saved, impl, needed);
   impl.backward(ctx, args);
+}
+
+void attention_decode(Context& ctx, const AttentionDecode& args) {
+  const Context::Timer timer(ctx, "attention");
+  validate_decode(args, ctx.device().kind);
+  select_attention(ctx, problem_of(args)).decode(ctx, args);
 }
 
 }  // namespace strobe

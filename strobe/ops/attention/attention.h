@@ -124,6 +124,7 @@ struct AttentionImpl {
   int64_t (*workspace_bytes)(const AttentionProblem&);  // during a pass: the larger of the two
   void (*forward)(Context&, const AttentionForward&);
   void (*backward)(Context&, const AttentionBackward&);
+  void (*decode)(Context&, const AttentionDecode&);
   // Empty: nothing below it in the table is known to be faster. Null: never.
   std::string (*why_slower)(const AttentionProblem&) = nullptr;
 };

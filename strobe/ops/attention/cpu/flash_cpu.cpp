@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "strobe/core/parallel.h"
+#include "strobe/ops/attention/cpu/decode_plan.h"
 #include "strobe/ops/attention/cpu/flash_kernels.h"
 #include "strobe/ops/attention/cpu/flash_plan.h"
 #include "strobe/ops/attention/cpu/impls.h"
@@ -160,6 +161,7 @@ void run_backward(Context& ctx, const AttentionBackward& args,
 
 struct FlashIsa {
   Isa isa;
+  const DecodeKernelTable& decode;
   const FlashForwardKernels &forward_f32, &forward_bf16;
   const FlashBackwardKernels &backward_f32, &backward_bf16;
 
@@ -171,15 +173,27 @@ struct FlashIsa {
   }
 };
 
-constexpr FlashIsa kScalar = {Isa::scalar, scalar::flash_forward_f32, scalar::flash_forward_bf16,
-                              scalar::flash_backward_f32, scalar::flash_backward_bf16};
-constexpr FlashIsa kAvx2 = {Isa::avx2, avx2::flash_forward_f32, avx2::flash_forward_bf16,
-                            avx2::flash_backward_f32, avx2::flash_backward_bf16};
-constexpr FlashIsa kAvx512 = {Isa::avx512, avx512::flash_forward_f32, avx512::flash_forward_bf16,
-                              avx512::flash_backward_f32, avx512::flash_backward_bf16};
-constexpr FlashIsa kAvx512Bf16 = {Isa::avx512_bf16, avx512::flash_forward_f32,
-                                  avx512_bf16::flash_forward_bf16, avx512::flash_backward_f32,
-                                  avx512_bf16::flash_backward_bf16};
+constexpr FlashIsa kScalar = {Isa::scalar,
+                              scalar::decode_kernels,
+                              scalar::flash_forward_f32,
+                              scalar::flash_forward_bf16,
+                              scalar::flash_backward_f32,
+                              scalar::flash_backward_bf16};
+constexpr FlashIsa kAvx2 = {Isa::avx2,
+                            avx2::decode_kernels,
+                            avx2::flash_forward_f32,
+                            avx2::flash_forward_bf16,
+                            avx2::flash_backward_f32,
+                            avx2::flash_backward_bf16};
+constexpr FlashIsa kAvx512 = {Isa::avx512,
+                              avx512::decode_kernels,
+                              avx512::flash_forward_f32,
+                              avx512::flash_forward_bf16,
+                              avx512::flash_backward_f32,
+                              avx512::flash_backward_bf16};
+constexpr FlashIsa kAvx512Bf16 = {Isa::avx512_bf16,           avx512_bf16::decode_kernels,
+                                  avx512::flash_forward_f32,  avx512_bf16::flash_forward_bf16,
+                                  avx512::flash_backward_f32, avx512_bf16::flash_backward_bf16};
 
 template <const FlashIsa& kIsa>
 std::string why_not(const AttentionProblem& problem, const Device& device) {
@@ -193,6 +207,7 @@ int64_t saved_bytes(const AttentionProblem&) { return 0; }
 
 template <const FlashIsa& kIsa>
 int64_t workspace_bytes(const AttentionProblem& problem) {
+  if (problem.is_decode) return flash_decode_bytes(problem);
   const int64_t forward = FlashForwardMemory(problem, kIsa.forward(problem.dtype)).bytes;
   if (!problem.needs_backward) return forward;
   return std::max(forward, FlashBackwardMemory(problem, kIsa.backward(problem.dtype)).bytes);
@@ -209,9 +224,20 @@ void backward(Context& ctx, const AttentionBackward& args) {
 }
 
 template <const FlashIsa& kIsa>
+void decode(Context& ctx, const AttentionDecode& args) {
+  run_flash_decode(ctx, args, kIsa.decode);
+}
+
+template <const FlashIsa& kIsa>
 constexpr AttentionImpl row(std::string_view name) {
-  return {name,           Algorithm::flash, &why_not<kIsa>, &saved_bytes, &workspace_bytes<kIsa>,
-          &forward<kIsa>, &backward<kIsa>};
+  return {.name = name,
+          .algorithm = Algorithm::flash,
+          .why_not = &why_not<kIsa>,
+          .saved_bytes = &saved_bytes,
+          .workspace_bytes = &workspace_bytes<kIsa>,
+          .forward = &forward<kIsa>,
+          .backward = &backward<kIsa>,
+          .decode = &decode<kIsa>};
 }
 
 }  // namespace

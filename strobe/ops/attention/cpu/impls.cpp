@@ -23,8 +23,8 @@ namespace {
 std::string why_flash_is_slower(const AttentionProblem& p) {
   constexpr int64_t kMostRows = 16, kLeastHeadDim = 128;
   constexpr int kMostThreads = 2;
-  if (p.is_packed || p.head_dim < kLeastHeadDim || std::max(p.seq_q, p.seq_k) > kMostRows ||
-      thread_count() > kMostThreads) {
+  if (p.is_decode || p.is_packed || p.head_dim < kLeastHeadDim ||
+      std::max(p.seq_q, p.seq_k) > kMostRows || thread_count() > kMostThreads) {
     return "";
   }
   return fmt::format(

@@ -9,6 +9,7 @@
 #include <cmath>
 
 #include "strobe/core/parallel.h"
+#include "strobe/ops/attention/cpu/decode_plan.h"
 #include "strobe/ops/attention/cpu/impls.h"
 #include "strobe/ops/attention/cpu/standard_kernels.h"
 #include "strobe/ops/attention/cpu/standard_region.h"
@@ -42,6 +43,7 @@ int64_t saved_bytes(const AttentionProblem& p) {
 
 // The scores of one sequence in f32, dropout's bits, and dk's or dv's sum.
 int64_t workspace_bytes(const AttentionProblem& p) {
+  if (p.is_decode) return standard_decode_bytes(p);
   const int64_t mask_floats = (mask_words(p) + 1) / 2 * thread_count();
   const int64_t sums = p.needs_backward ? key_sum_elements(p) : 0;
   return 4 * (p.heads_q * pairs_in_sequence(p) + mask_floats + sums);
@@ -317,17 +319,23 @@ void backward(Context& ctx, const AttentionBackward& args) {
                    [&](auto type) { run_backward(ctx, kKernels.of<decltype(type)>(), args); });
 }
 
+template <const KernelTable<StandardKernels>& kKernels, const DecodeKernelTable& kDecode>
+void decode(Context& ctx, const AttentionDecode& args) {
+  run_standard_decode(ctx, args, kDecode, kKernels.of<float>());
+}
+
 template <Isa kIsa>
 std::string why_not(const AttentionProblem& problem, const Device& device) {
   std::string reason = why_not_f32_bf16<kIsa>(problem.dtype, device);
-  if (reason.empty() && problem.dtype == DType::bf16 && cpu_info().isa < Isa::avx512) {
+  if (reason.empty() && problem.dtype == DType::bf16 && !problem.is_decode &&
+      cpu_info().isa < Isa::avx512) {
     reason =
         fmt::format("oneDNN multiplies bf16 from avx512 on, this CPU offers {}", cpu_info().isa);
   }
   return reason;
 }
 
-template <Isa kIsa, const KernelTable<StandardKernels>& kKernels>
+template <Isa kIsa, const KernelTable<StandardKernels>& kKernels, const DecodeKernelTable& kDecode>
 constexpr AttentionImpl row(std::string_view name) {
   return {.name = name,
           .algorithm = Algorithm::standard,
@@ -335,17 +343,19 @@ constexpr AttentionImpl row(std::string_view name) {
           .saved_bytes = &saved_bytes,
           .workspace_bytes = &workspace_bytes,
           .forward = &forward<kKernels>,
-          .backward = &backward<kKernels>};
+          .backward = &backward<kKernels>,
+          .decode = &decode<kKernels, kDecode>};
 }
 
 }  // namespace
 
 std::span<const AttentionImpl> attention_impls_cpu_standard() {
   static constexpr AttentionImpl kRows[] = {
-      row<Isa::avx512_bf16, avx512_bf16::standard_kernels>("cpu_standard_avx512_bf16"),
-      row<Isa::avx512, avx512::standard_kernels>("cpu_standard_avx512"),
-      row<Isa::avx2, avx2::standard_kernels>("cpu_standard_avx2"),
-      row<Isa::scalar, scalar::standard_kernels>("cpu_standard_scalar"),
+      row<Isa::avx512_bf16, avx512_bf16::standard_kernels, avx512_bf16::decode_kernels>(
+          "cpu_standard_avx512_bf16"),
+      row<Isa::avx512, avx512::standard_kernels, avx512::decode_kernels>("cpu_standard_avx512"),
+      row<Isa::avx2, avx2::standard_kernels, avx2::decode_kernels>("cpu_standard_avx2"),
+      row<Isa::scalar, scalar::standard_kernels, scalar::decode_kernels>("cpu_standard_scalar"),
   };
   return kRows;
 }
