@@ -69,7 +69,11 @@ int64_t counted_labels(const Tensor& labels) {
 }
 
 Gpt2::Gpt2(Context& ctx, const Gpt2Config& config, DType dtype, bool is_trainable)
-    : config_(config), dtype_(dtype), is_trainable_(is_trainable), parameters_(config) {
+    : config_(config),
+      dtype_(dtype),
+      is_trainable_(is_trainable),
+      attention_(attention_wish(config.attn_implementation)),
+      parameters_(config) {
   check(dtype == DType::f32 || dtype == DType::bf16 || (dtype == DType::f16 && !is_trainable),
         "the model's type is ", dtype, ", allowed are f32 and bf16, and f16 for evaluation only");
   for_each_parameter([&](Parameter& p) { allocate(ctx, p, dtype, is_trainable); });

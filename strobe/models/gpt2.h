@@ -98,7 +98,8 @@ class Gpt2 {
   }
 
   // Swaps the attention of the model in place: "standard", "flash", or one implementation by name.
-  // It is the model's own wish, above the context's; "any" leaves the choice to the context again.
+  // It is the model's own wish, above the context's, and at first that of its configuration; "any"
+  // leaves the choice to the context.
   // Throws an Error that lists all names when there is none such.
   void set_attention(std::string_view name);
   const Wish& attention() const { return attention_; }
