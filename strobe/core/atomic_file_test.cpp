@@ -33,6 +33,7 @@ TEST(AtomicFileTest, AppearsWholeWhenCommitted) {
   AtomicFile file(path);
   file.write("new ");
   file.write(std::as_bytes(std::span("content", 7)));
+  EXPECT_EQ(file.bytes(), 11);
   EXPECT_EQ(content_of(path), "old");
   file.commit();
   EXPECT_EQ(content_of(path), "new content");

@@ -26,4 +26,8 @@ class MappedFile {
   std::span<const std::byte> bytes_;
 };
 
+// Takes mapped pages out of this process's memory; they come back from the file when touched again.
+// The pages at both ends that are mapped in part only stay.
+void release_pages(std::span<const std::byte> mapped);
+
 }  // namespace strobe

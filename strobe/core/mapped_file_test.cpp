@@ -40,6 +40,14 @@ TEST(MappedFileTest, OutlivesTheFilesNameAndMoves) {
   EXPECT_EQ(third.path(), path);
 }
 
+TEST(MappedFileTest, ReleasedPagesComeBack) {
+  const TemporaryFolder folder;
+  const std::string text(100'000, 'x');
+  const MappedFile file(folder.file("some", text));
+  for (const size_t begin : {0, 1, 50'000, 99'999}) release_pages(file.bytes().subspan(begin));
+  EXPECT_EQ(text_of(file), text);
+}
+
 TEST(MappedFileTest, ErrorsNameTheFile) {
   const TemporaryFolder folder;
   const std::string missing = folder.path() + "/missing", pipe = folder.path() + "/pipe";

@@ -1,51 +1,20 @@
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
+#include <functional>
 #include <map>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "strobe/core/atomic_file.h"
 #include "strobe/core/mapped_file.h"
 #include "strobe/core/tensor.h"
+#include "strobe/data/safetensors_header.h"
 
 namespace strobe {
-
-// The safetensors format of Hugging Face: 8 bytes little-endian length of a header, the header (a
-// JSON object that gives each tensor's type, shape and byte range), then the tensors' bytes.
-//
-// Readers trust nothing: every length, offset and shape is checked against the bytes that are
-// there before it is used, the ranges must tile the data without gap or overlap, and names must
-// be different. What breaks a rule is an Error that names the tensor, the value and the rule.
-
-// A tensor's name and place.
-struct NamedTensor {
-  std::string name;
-  Tensor tensor;  // contiguous, on the CPU: f32, f16, bf16 or i32
-};
-
-// What a header says of one tensor.
-struct SafetensorsEntry {
-  std::string dtype;           // as the file has it: "F32", "BF16", "I64", …
-  std::vector<int64_t> shape;  // of any rank
-  size_t begin = 0, end = 0;   // bytes, from the start of the data
-};
-
-struct SafetensorsHeader {
-  std::vector<std::string> names;  // in the order of their data
-  std::map<std::string, SafetensorsEntry, std::less<>> entries;
-  std::map<std::string, std::string> metadata;  // "__metadata__": strings only
-  size_t data_begin = 0;                        // of the data in the file
-};
-
-// The header of a whole file in memory; its tensors are not looked at. Throws Error when the bytes
-// are not a safetensors file.
-SafetensorsHeader parse_safetensors(std::span<const std::byte> file);
-
-// Which file has which tensor, by the text of a model.safetensors.index.json. Throws Error when the
-// text is not one, or a file is not named by a plain name: an index may not reach outside its
-// folder.
-std::map<std::string, std::string> parse_safetensors_index(std::string_view text);
 
 // Tensors of one .safetensors file, or of the files that a *.index.json names, all memory-mapped:
 // opening reads the headers alone, and tensors are views of the maps, valid as long as this object.
@@ -60,10 +29,14 @@ class SafetensorsFile {
   bool contains(std::string_view name) const { return places_.find(name) != places_.end(); }
 
   // What the file says of a tensor; throws Error when it has none of this name.
-  const SafetensorsEntry& entry(std::string_view name) const;
+  const SafetensorsEntry& entry(std::string_view name) const { return place(name).entry; }
 
-  // A view of the tensor in the file: read-only memory, aligned to the type. Throws Error when
-  // there is none of this name, or it has a type or a rank that Strobe's tensors do not have.
+  // The tensor's bytes in the file: at any address, whatever its type.
+  std::span<const std::byte> bytes(std::string_view name) const { return place(name).bytes; }
+
+  // A view of the tensor in the file: read-only memory. Throws Error when there is none of this
+  // name, it has a type or a rank that Strobe's tensors do not have, or it lies at an address that
+  // its type cannot have (old writers did not align the data; bytes() reads those too).
   Tensor tensor(std::string_view name) const;
 
   // Of all files; where two disagree, that of the first.
@@ -73,10 +46,12 @@ class SafetensorsFile {
  private:
   struct Place {
     SafetensorsEntry entry;
-    const std::byte* data;
+    std::span<const std::byte> bytes;
   };
   const Place& place(std::string_view name) const;
-  void add_file(const std::string& path);
+  void add_index(const std::string& path);
+  // The tensors of one file; of those, the ones that `is_wanted`.
+  void add_file(const std::string& path, const std::function<bool(std::string_view)>& is_wanted);
 
   std::string path_;
   std::vector<MappedFile> files_;
@@ -85,9 +60,24 @@ class SafetensorsFile {
   std::map<std::string, std::string> metadata_;
 };
 
-// Writes the tensors into one file, replacing it as a whole or not at all (AtomicFile). In the file
-// they lie by alignment of their types, then in the order given.
+struct NamedTensor {
+  std::string name;
+  Tensor tensor;  // contiguous, on the CPU: f32, f16, bf16 or i32
+};
+
+// Writes the tensors into one file, replacing it as a whole or not at all (AtomicFile). Within the
+// file, types of 4 bytes come first, so that all are aligned.
 void write_safetensors(const std::string& path, std::span<const NamedTensor> tensors,
+                       const std::map<std::string, std::string>& metadata);
+
+// A tensor whose bytes are made while they are written: write(file) writes all of them.
+struct StreamedTensor {
+  std::string name;
+  DType dtype;
+  Shape shape;
+  std::function<void(AtomicFile&)> write;
+};
+void write_safetensors(const std::string& path, std::span<const StreamedTensor> tensors,
                        const std::map<std::string, std::string>& metadata);
 
 }  // namespace strobe
