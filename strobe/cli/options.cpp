@@ -75,6 +75,12 @@ void OptionParser::operator()(std::string& value, const OptionInfo& info) {
       });
 }
 
+void OptionParser::operator()(std::vector<std::string>& value, const OptionInfo& info) {
+  add(info, *info.unit != '\0' ? info.unit : "TEXT", "",
+      [&value](const std::string&, const std::string& text) { value.push_back(text); })
+      ->trigger_on_parse();
+}
+
 void OptionParser::operator()(bool& value, const OptionInfo& info) {
   std::string name = info.name;
   std::replace(name.begin(), name.end(), '_', '-');

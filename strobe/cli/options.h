@@ -38,6 +38,7 @@ class OptionParser {
   void operator()(uint64_t& value, const OptionInfo& info);
   void operator()(double& value, const OptionInfo& info);
   void operator()(std::string& value, const OptionInfo& info);
+  void operator()(std::vector<std::string>& value, const OptionInfo& info);
   void operator()(bool& value, const OptionInfo& info);
   template <class E>
   void operator()(E& value, const OptionInfo& info,
@@ -51,8 +52,10 @@ class OptionParser {
   bool parse(const Arguments& arguments);
 
  private:
+  // `set` is called for the last use of the option; the result is CLI11's, to change that.
   template <class Set>
-  void add(const OptionInfo& info, const std::string& type, const std::string& current, Set&& set);
+  CLI::Option* add(const OptionInfo& info, const std::string& type, const std::string& current,
+                   Set&& set);
 
   CLI::App app_;
   std::string heading_ = "Options";
@@ -63,13 +66,13 @@ std::string find_option(const Arguments& arguments, std::string_view name,
                         std::string_view fallback);
 
 template <class Set>
-void OptionParser::add(const OptionInfo& info, const std::string& type, const std::string& current,
-                       Set&& set) {
+CLI::Option* OptionParser::add(const OptionInfo& info, const std::string& type,
+                               const std::string& current, Set&& set) {
   std::string flag = std::string("--") + info.name;
   std::replace(flag.begin(), flag.end(), '_', '-');
   const std::function<void(const std::string&)> parse_value =
       [flag, set = std::forward<Set>(set)](const std::string& text) { set(flag, text); };
-  app_.add_option_function<std::string>(flag, parse_value, info.help)
+  return app_.add_option_function<std::string>(flag, parse_value, info.help)
       ->option_text(current.empty() ? type : type + "=" + current)
       ->group(heading_)
       ->take_last();

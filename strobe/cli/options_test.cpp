@@ -16,6 +16,7 @@ struct SomeOptions {
   double share = 0.25;
   bool is_quiet = false;
   std::string data = "lab";
+  std::vector<std::string> words;
   DType dtype = DType::bf16;
 
   template <class Visitor>
@@ -26,6 +27,7 @@ struct SomeOptions {
     visit(share, {.name = "share", .help = "of all", .min = 0, .max = 1, .below_max = true});
     visit(is_quiet, {.name = "quiet", .help = "say nothing"});
     visit(data, {.name = "data", .unit = "FILE", .help = "text"});
+    visit(words, {.name = "word", .help = "one of them"});
     visit(dtype, {.name = "dtype", .help = "type"}, {DType::f32, DType::bf16});
   }
 };
@@ -50,6 +52,15 @@ std::string usage_error(const Arguments& arguments) {
 TEST(OptionParserTest, KeepsDefaults) {
   const SomeOptions options = parse({});
   EXPECT_EQ(options_json(options), options_json(SomeOptions()));
+}
+
+TEST(OptionParserTest, AListGrowsByEachUse) {
+  EXPECT_EQ(parse({"--word", "a", "--word=b c", "--quiet", "--word", "", "--word", "-d"}).words,
+            (std::vector<std::string>{"a", "b c", "", "-d"}));
+  EXPECT_EQ(options_json(parse({"--word", "a"}))["word"], Json::array({"a"}));
+  EXPECT_EQ(usage_error({"--word"}), "--word needs a value");
+  EXPECT_EQ(usage_error({"--word", "a", "b"}),
+            "unknown option 'b'; `strobe some --help` lists all");
 }
 
 TEST(OptionParserTest, SetsWhatIsNamed) {

@@ -20,7 +20,8 @@ namespace strobe {
 //
 // which is the only place that names them: the command line's parser and --help (strobe/cli), and
 // the way to JSON and back (below), are visitors. A field is an int64_t, uint64_t, double, bool,
-// std::string, or an enum with to_text(), whose allowed values are the third argument.
+// std::string, a std::vector<std::string> (each use on the command line adds one), or an enum with
+// to_text(), whose allowed values are the third argument.
 struct OptionInfo {
   const char* name = "";  // "weight_decay": in JSON so, on the command line --weight-decay
   const char* unit = "";  // of a number; of a string: what it is, "FILE"

@@ -14,6 +14,14 @@ double mean(std::span<const double> values) {
   return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
 }
 
+double standard_deviation(std::span<const double> values) {
+  const double center = mean(values);
+  if (values.size() == 1) return 0;
+  double squares = 0;
+  for (const double value : values) squares += (value - center) * (value - center);
+  return std::sqrt(squares / static_cast<double>(values.size() - 1));
+}
+
 double percentile(std::span<const double> values, double percent) {
   check(!values.empty(), "a percentile of no values");
   check(percent >= 0 && percent <= 100, "percentile ", percent, ", allowed is 0 to 100");

@@ -24,11 +24,14 @@ TEST(StatisticsTest, KnownValues) {
   EXPECT_DOUBLE_EQ(percentile(values, 90), 46);
   EXPECT_EQ(median(std::vector<double>{1, 2}), 1.5);
   EXPECT_EQ(median(std::vector<double>{7}), 7);
+  EXPECT_DOUBLE_EQ(standard_deviation(values), std::sqrt(250));
+  EXPECT_EQ(standard_deviation(std::vector<double>{7}), 0);
 }
 
 TEST(StatisticsTest, RefusesNothingAndBadPercentages) {
   const std::vector<double> none, one = {1};
   EXPECT_EQ(error_of([&] { mean(none); }), "the mean of no values");
+  EXPECT_EQ(error_of([&] { standard_deviation(none); }), "the mean of no values");
   EXPECT_EQ(error_of([&] { median(none); }), "a percentile of no values");
   EXPECT_EQ(error_of([&] { percentile(one, 101); }), "percentile 101, allowed is 0 to 100");
   EXPECT_NE(error_of([&] { percentile(one, std::nan("")); }), "no error");

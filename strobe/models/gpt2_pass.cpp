@@ -193,16 +193,12 @@ void Gpt2Pass::forward_attention(int64_t block) {
 
 void Gpt2Pass::decode_attention(int64_t block, const QkvViews& qkv) {
   for (int64_t b = 0; b < batch_size_; ++b) store_keys_values(block, qkv, b, {0, time_});
-  AttentionPadding padding;
-  padding.key_end = cache_->lengths(batch_size_);
-  attention_forward(ctx_, {.q = qkv.q,
-                           .k = cache_->keys(block, batch_size_),
-                           .v = cache_->values(block, batch_size_),
-                           .out = blocks_[block].attended.view(qkv.q.shape),
-                           .lse = blocks_[block].lse,
-                           .scale = attention_scale(),
-                           .mask = full(),
-                           .padding = padding});
+  attention_decode(ctx_, {.q = qkv.q,
+                          .k_cache = cache_->keys(block, batch_size_),
+                          .v_cache = cache_->values(block, batch_size_),
+                          .cache_lengths = cache_->lengths(batch_size_),
+                          .out = blocks_[block].attended.view(qkv.q.shape),
+                          .scale = attention_scale()});
 }
 
 void Gpt2Pass::store_keys_values(int64_t block, const QkvViews& qkv, int64_t sequence, Span span) {

@@ -14,14 +14,6 @@
 namespace strobe {
 namespace {
 
-Json by_category(const std::array<int64_t, kMemoryUses>& bytes) {
-  Json json = Json::object();
-  for (int i = 0; i < kMemoryUses; ++i) {
-    json[std::string(to_text(static_cast<MemoryUse>(i)))] = bytes[static_cast<size_t>(i)];
-  }
-  return json;
-}
-
 // One run as it goes: the rows that it has to write, and what the summary needs of its steps.
 class Run {
  public:
@@ -35,7 +27,6 @@ class Run {
   void write_provenance();
   void write_step(const StepMetrics& metrics);
   void validate();
-  void add_peaks(Json& row);
   Json summary(const TrainingResult& result);
 
   const TrainOptions& options_;
@@ -63,14 +54,6 @@ void Run::write_provenance() {
   write("provenance", row);
 }
 
-void Run::add_peaks(Json& row) {
-  const MemoryReport& memory = trainer_.context().arena().report();
-  row["peak_total_bytes"] = memory.peak_total_bytes;
-  row["peak_bytes"] = by_category(memory.peak_bytes);
-  row["at_peak_bytes"] = by_category(memory.at_peak_bytes);
-  row["peak_rss_bytes"] = peak_rss_bytes();
-}
-
 void Run::write_step(const StepMetrics& m) {
   Json row = {{"step", m.step},
               {"loss", m.loss},
@@ -81,7 +64,7 @@ void Run::write_step(const StepMetrics& m) {
               {"attention_share", m.attention_ms / m.step_ms},
               {"tokens", m.tokens},
               {"tokens_per_s", m.tokens_per_s()}};
-  add_peaks(row);
+  add_peak_memory(row, trainer_.context().arena().report());
   write("step", row);
 }
 
@@ -118,7 +101,7 @@ Json Run::summary(const TrainingResult& result) {
   row["loss_mean"] = mean(losses);
   row["loss_final"] = losses.back();
   row["validation_loss"] = validation_ ? Json(validation_->loss) : Json(nullptr);
-  add_peaks(row);
+  add_peak_memory(row, trainer_.context().arena().report());
   return row;
 }
 
