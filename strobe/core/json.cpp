@@ -30,6 +30,10 @@ SortedJson parse_json(std::string_view text, std::string_view what) {
 
 std::string short_text(const SortedJson& value) { return shorten(value.dump(), 60); }
 
+std::string in_quotes(std::string_view name) {
+  return SortedJson(shorten(name, 100)).dump(-1, ' ', false, SortedJson::error_handler_t::replace);
+}
+
 std::string shorten(std::string_view text, size_t bytes) {
   if (text.size() <= bytes) return std::string(text);
   const auto continues_character = [](char c) { return (c & 0xc0) == 0x80; };

@@ -19,6 +19,9 @@ SortedJson parse_json(std::string_view text, std::string_view what);
 // The value on one line for an error message, cut after 60 bytes.
 std::string short_text(const SortedJson& value);
 
+// A name out of a file, for messages: in quotes, control characters escaped, not too long.
+std::string in_quotes(std::string_view name);
+
 // The text up to `bytes`, "…" in place of the rest; no UTF-8 character is cut in two.
 std::string shorten(std::string_view text, size_t bytes);
 

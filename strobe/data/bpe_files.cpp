@@ -48,7 +48,7 @@ Json added_tokens(const BpeVocabulary& vocabulary) {
   for (const AddedToken& token : vocabulary.added) {
     list.push_back({{"id", token.id},
                     {"content", token.content},
-                    {"single_word", token.is_single_word},
+                    {"single_word", false},
                     {"lstrip", token.strips_left},
                     {"rstrip", token.strips_right},
                     {"normalized", token.is_normalized},
@@ -74,9 +74,8 @@ std::string tokenizer_json(const BpeVocabulary& vocabulary) {
   text +=
       "  \"model\": {\n    \"type\": \"BPE\", \"dropout\": null, \"unk_token\": null,\n"
       "    \"continuing_subword_prefix\": null, \"end_of_word_suffix\": null,\n"
-      "    \"fuse_unk\": false, \"byte_fallback\": false, \"ignore_merges\": ";
-  text += vocabulary.ignores_merges ? "true" : "false";
-  text += ",\n    \"vocab\": " + vocab_json(vocabulary, "\n      ");
+      "    \"fuse_unk\": false, \"byte_fallback\": false, \"ignore_merges\": false,\n";
+  text += "    \"vocab\": " + vocab_json(vocabulary, "\n      ");
   text += ",\n    \"merges\": " + merges_json(vocabulary);
   return text + "\n  }\n}\n";
 }

@@ -20,7 +20,6 @@ struct AddedToken {
   std::string content;
   int32_t id = 0;
   bool is_special = true;       // left out where a decoder skips special tokens
-  bool is_single_word = false;  // only where no letter, digit or underscore touches it
   bool strips_left = false;     // takes the white space before it along
   bool strips_right = false;    // and after it
   bool is_normalized = false;   // is found after those that are not
@@ -39,11 +38,10 @@ struct BpeVocabulary {
     bool operator==(const Merge&) const = default;
   };
 
-  std::vector<Token> tokens;  // by rising id; ids may be missing
+  std::vector<Token> tokens;  // by rising id, all different; the added ones are among them
   std::vector<Merge> merges;  // the first is done first
   std::vector<AddedToken> added;
   bool adds_prefix_space = false;  // encode " text" for "text"
-  bool ignores_merges = false;     // a word that is a token is that token, whatever the merges say
 
   bool operator==(const BpeVocabulary&) const = default;
 };
@@ -53,12 +51,11 @@ std::string bpe_name(std::string_view bytes);
 std::optional<std::string> bytes_of_bpe_name(std::string_view name);
 
 // From the text of a tokenizer.json, or of vocab.json and merges.txt (where the end of text, if
-// there is one, is the added token). `source` names the text in messages. Throw Error when it is
-// not one, or describes another kind of tokenizer: decode(encode(text)) == text would not hold.
-BpeVocabulary parse_tokenizer_json(std::string_view text, const std::string& source);
-BpeVocabulary parse_vocab_and_merges(std::string_view vocab_json, std::string_view merges_txt,
-                                     const std::string& vocab_source,
-                                     const std::string& merges_source);
+// there is one, is the added token). Throw Error when it is not one, or describes another kind of
+// tokenizer. What a tokenizer.json says about truncation and padding is what a program did with
+// it last; whoever wants them asks for them (token_batch.h).
+BpeVocabulary parse_tokenizer_json(std::string_view text);
+BpeVocabulary parse_vocab_and_merges(std::string_view vocab_json, std::string_view merges_txt);
 
 // tokenizer.json, vocab.json, merges.txt and tokenizer_config.json.
 std::vector<Tokenizer::File> bpe_files(const BpeVocabulary& vocabulary);

@@ -292,8 +292,4 @@ std::string shape_text(std::span<const int64_t> shape) {
   return fmt::format("[{}{}]", fmt::join(shown, ", "), shape.size() > kShown ? ", …" : "");
 }
 
-std::string in_quotes(std::string_view name) {
-  return SortedJson(shorten(name, 100)).dump(-1, ' ', false, SortedJson::error_handler_t::replace);
-}
-
 }  // namespace strobe

@@ -50,7 +50,4 @@ std::optional<DType> dtype_of_word(std::string_view word);
 // "[2, 3]"
 std::string shape_text(std::span<const int64_t> shape);
 
-// A name out of a file, for messages: in quotes, control characters escaped, not too long.
-std::string in_quotes(std::string_view name);
-
 }  // namespace strobe

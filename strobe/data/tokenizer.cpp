@@ -7,7 +7,8 @@
 #include "strobe/core/atomic_file.h"
 #include "strobe/core/check.h"
 #include "strobe/core/jsonl.h"
-#include "strobe/data/bpe_vocabulary.h"
+#include "strobe/data/bpe_tokenizer.h"
+#include "strobe/data/parse_file.h"
 
 namespace strobe {
 namespace {
@@ -57,6 +58,14 @@ void ByteTokenizer::encode_to(std::string_view text, SpecialNames special,
   }
 }
 
+size_t ByteTokenizer::find_cut(std::string_view text, size_t from) const {
+  const size_t longest = kEndOfTextName.size() - 1;  // of a name's part on the left
+  const size_t begin = from > longest ? from - longest : 0;
+  const size_t name = text.substr(0, from + longest).find(kEndOfTextName, begin);
+  return name != text.npos && name < from ? name + kEndOfTextName.size()
+                                          : std::min(from, text.size());
+}
+
 std::string_view ByteTokenizer::bytes_of(int32_t token) const {
   check(token >= 0 && token < vocab_size_, "token ", token, ", allowed is 0 to ", vocab_size_ - 1);
   if (token == end_of_text()) return kEndOfTextName;
@@ -73,6 +82,30 @@ std::vector<Tokenizer::File> ByteTokenizer::files() const {
   vocabulary.tokens.push_back({.name = std::string(kEndOfTextName), .id = end_of_text()});
   vocabulary.added.push_back({.content = std::string(kEndOfTextName), .id = end_of_text()});
   return bpe_files(vocabulary);
+}
+
+std::unique_ptr<Tokenizer> load_tokenizer(const std::string& folder) {
+  const auto path = [&](const char* name) {
+    return (std::filesystem::path(folder) / name).string();
+  };
+  const auto exists = [&](const char* name) {
+    std::error_code error;
+    return std::filesystem::exists(path(name), error);
+  };
+  if (exists("tokenizer.json")) {
+    return parse_file(MappedFile(path("tokenizer.json")), [](std::string_view text) {
+      return std::make_unique<BpeTokenizer>(parse_tokenizer_json(text));
+    });
+  }
+  check(exists("vocab.json") && exists("merges.txt"), "the folder '", folder,
+        "' has no tokenizer: neither tokenizer.json, nor vocab.json and merges.txt");
+  const MappedFile vocab(path("vocab.json")), merges(path("merges.txt"));
+  try {
+    return std::make_unique<BpeTokenizer>(parse_vocab_and_merges(vocab.text(), merges.text()));
+  } catch (const Error& error) {
+    throw Error(fmt::format("cannot read the tokenizer in '{}': {}", folder, error.what()),
+                error.where());
+  }
 }
 
 void save_tokenizer(const Tokenizer& tokenizer, const std::string& folder) {

@@ -23,12 +23,17 @@ class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
 
-  // Any bytes are text: what is not UTF-8 has tokens too, and decode(encode(text)) == text.
+  // Any bytes are text: what is not UTF-8 has tokens too, and decode(encode(text)) == text (unless
+  // a vocabulary from elsewhere wants a space put before it, or stripped around a special token).
   std::vector<int32_t> encode(std::string_view text,
                               SpecialNames special = SpecialNames::tokens) const;
   // Adds the tokens of `text` to the end of `tokens`.
   virtual void encode_to(std::string_view text, SpecialNames special,
                          std::vector<int32_t>& tokens) const = 0;
+
+  // The first place from `from` on, which is not 0, at which the text can be cut: the tokens of
+  // text[0, cut) and those of text[cut, …) are together those of the text. Its end if there is none.
+  virtual size_t find_cut(std::string_view text, size_t from) const = 0;
 
   // The bytes of the tokens one after the other; a few of them may end inside a UTF-8 character.
   // Throws Error when an id is no token.
@@ -59,6 +64,7 @@ class ByteTokenizer final : public Tokenizer {
 
   void encode_to(std::string_view text, SpecialNames special,
                  std::vector<int32_t>& tokens) const override;
+  size_t find_cut(std::string_view text, size_t from) const override;
   std::string_view bytes_of(int32_t token) const override;
   bool is_special(int32_t token) const override { return token == end_of_text(); }
   int32_t vocab_size() const override { return vocab_size_; }
