@@ -1,0 +1,208 @@
+#include "strobe/models/gpt2_files.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <functional>
+#include <set>
+#include <vector>
+
+#include "strobe/core/atomic_file.h"
+#include "strobe/core/check.h"
+#include "strobe/core/json.h"
+#include "strobe/core/jsonl.h"
+#include "strobe/ops/cast/cast.h"
+
+namespace strobe {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kPrefix = "transformer.";
+constexpr const char* kSingleFile = "model.safetensors";
+constexpr const char* kIndex = "model.safetensors.index.json";
+// What transformers writes, and asks for when it reads.
+const std::map<std::string, std::string> kMetadata = {{"format", "pt"}};
+
+// "float32": torch's name, as config.json has it.
+std::string_view torch_word(DType dtype) {
+  switch (dtype) {
+    case DType::f16: return "float16";
+    case DType::bf16: return "bfloat16";
+    default: return "float32";
+  }
+}
+
+void write_text(const std::string& path, const std::string& text) {
+  AtomicFile file(path);
+  file.write(text);
+  file.commit();
+}
+
+std::string shard_name(size_t index, size_t count) {
+  return fmt::format("model-{:05}-of-{:05}.safetensors", index + 1, count);
+}
+
+// A file that holds weights under a name that transformers gives one.
+bool is_weights_file(std::string_view name) {
+  return name == kSingleFile || name == kIndex ||
+         (name.starts_with("model-") && name.ends_with(".safetensors"));
+}
+
+// Each shard takes the next tensors until one more would be too much.
+std::vector<std::span<const StreamedTensor>> shards_of(std::span<const StreamedTensor> tensors,
+                                                       int64_t max_bytes) {
+  std::vector<std::span<const StreamedTensor>> shards;
+  size_t first = 0;
+  int64_t bytes = 0;
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    const int64_t more = tensors[i].shape.numel() * static_cast<int64_t>(size_of(tensors[i].dtype));
+    if (i > first && bytes + more > max_bytes) {
+      shards.push_back(tensors.subspan(first, i - first));
+      first = i;
+      bytes = 0;
+    }
+    bytes += more;
+  }
+  shards.push_back(tensors.subspan(first));
+  return shards;
+}
+
+std::string index_text(const std::vector<std::span<const StreamedTensor>>& shards) {
+  int64_t parameters = 0, bytes = 0;
+  SortedJson files = SortedJson::object();
+  for (size_t i = 0; i < shards.size(); ++i) {
+    for (const StreamedTensor& tensor : shards[i]) {
+      files[tensor.name] = shard_name(i, shards.size());
+      parameters += tensor.shape.numel();
+      bytes += tensor.shape.numel() * static_cast<int64_t>(size_of(tensor.dtype));
+    }
+  }
+  const SortedJson index = {{"metadata", {{"total_parameters", parameters}, {"total_size", bytes}}},
+                            {"weight_map", files}};
+  return index.dump(2) + "\n";
+}
+
+// Writes config.json and the weights; then removes what there was of other weights.
+void write_folder(const std::string& folder, const std::string& config,
+                  std::span<const StreamedTensor> tensors, int64_t max_shard_bytes) {
+  create_folder(folder);
+  const auto shards = shards_of(tensors, max_shard_bytes);
+  std::set<std::string> written;
+  const auto path_of = [&](const std::string& name) {
+    written.insert(name);
+    return folder + "/" + name;
+  };
+  if (shards.size() == 1) {
+    write_safetensors(path_of(kSingleFile), tensors, kMetadata);
+  } else {
+    for (size_t i = 0; i < shards.size(); ++i) {
+      write_safetensors(path_of(shard_name(i, shards.size())), shards[i], kMetadata);
+    }
+    write_text(path_of(kIndex), index_text(shards));
+  }
+  write_text(folder + "/config.json", config);
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
+    const std::string name = entry.path().filename().string();
+    std::error_code ignored;
+    if (is_weights_file(name) && !written.contains(name)) fs::remove(entry.path(), ignored);
+  }
+}
+
+std::string_view bytes_as_text(const Tensor& tensor) {
+  return {static_cast<const char*>(tensor.data), tensor.bytes()};
+}
+
+// Writes a contiguous tensor's values in another type, a piece at a time.
+void write_as(Context& ctx, AtomicFile& file, const Tensor& values, DType dtype) {
+  if (values.dtype == dtype) {
+    file.write(bytes_as_text(values));
+    return;
+  }
+  constexpr int64_t kPiece = int64_t{1} << 22;  // elements
+  const Arena::Scope scope(ctx.arena());
+  const Tensor flat = values.view({values.numel()});
+  const Tensor piece =
+      ctx.arena().allocate(MemoryUse::workspace, dtype, {std::min(kPiece, values.numel())});
+  for (int64_t begin = 0; begin < values.numel(); begin += kPiece) {
+    const int64_t end = std::min(begin + kPiece, values.numel());
+    const Tensor part = piece.slice(0, 0, end - begin);
+    cast(ctx, {.from = flat.slice(0, begin, end), .to = part});
+    file.write(bytes_as_text(part));
+  }
+}
+
+StreamedTensor streamed(const Parameter& parameter, const Gpt2FileFormat& format,
+                        std::function<void(AtomicFile&)> write) {
+  return {.name = std::string(format.prefix) + parameter.hf_name.substr(kPrefix.size()),
+          .dtype = format.dtype,
+          .shape = parameter.shape,
+          .write = std::move(write)};
+}
+
+void check_format(const Gpt2FileFormat& format) {
+  check(format.dtype != DType::i32, "the file's type is ", format.dtype,
+        ", allowed are f32, f16 and bf16");
+  check(format.prefix.empty() || format.prefix == kPrefix, "the prefix is '", format.prefix,
+        "', allowed are '", kPrefix, "' and none");
+  check(format.max_shard_bytes > 0, "the size of a shard is ", format.max_shard_bytes,
+        " bytes, allowed is 1 or more");
+}
+
+}  // namespace
+
+Gpt2 load_gpt2(Context& ctx, const std::string& folder, DType dtype, bool is_trainable) {
+  const Gpt2Weights weights(folder);
+  Gpt2 model(ctx, weights.config(), dtype, is_trainable);
+  model.for_each_parameter([&](Parameter& p) {
+    const Tensor& first = p.master.has_data() ? p.master : p.value;
+    weights.read(ctx, p.hf_name, first);
+    if (p.value.data != first.data) cast(ctx, {.from = first, .to = p.value});
+  });
+  return model;
+}
+
+void save_gpt2(Context& ctx, Gpt2& model, const std::string& folder, const Gpt2FileFormat& format) {
+  check_format(format);
+  Json config = Json::parse(to_json(model.config()));
+  config["architectures"] = {"GPT2LMHeadModel"};
+  config["torch_dtype"] = torch_word(format.dtype);
+  std::vector<StreamedTensor> tensors;
+  model.for_each_parameter([&](const Parameter& p) {
+    const Tensor values = p.master.has_data() ? p.master : p.value;
+    tensors.push_back(streamed(p, format, [&ctx, values, &format](AtomicFile& file) {
+      write_as(ctx, file, values, format.dtype);
+    }));
+  });
+  write_folder(folder, config.dump(2) + "\n", tensors, format.max_shard_bytes);
+}
+
+void save_gpt2(Context& ctx, Gpt2& model, const std::string& folder, DType file_dtype) {
+  save_gpt2(ctx, model, folder, {.dtype = file_dtype});
+}
+
+void convert_gpt2(Context& ctx, const std::string& from, const std::string& to,
+                  const Gpt2FileFormat& format) {
+  check_format(format);
+  const Gpt2Weights weights(from);
+  std::error_code ignored;
+  check(!fs::equivalent(from, to, ignored), "'", to, "' is the folder that is converted; allowed",
+        " is another one");
+  const MappedFile config_file(from + "/config.json");
+  Json config = Json::parse(
+      reinterpret_cast<const char*>(config_file.bytes().data()),
+      reinterpret_cast<const char*>(config_file.bytes().data()) + config_file.bytes().size());
+  config[config.contains("dtype") ? "dtype" : "torch_dtype"] = torch_word(format.dtype);
+  std::vector<StreamedTensor> tensors;
+  Gpt2Parameters(weights.config()).for_each([&](const Parameter& p) {
+    tensors.push_back(streamed(
+        p, format, [&ctx, &weights, &format, name = p.hf_name, shape = p.shape](AtomicFile& file) {
+          const Arena::Scope scope(ctx.arena());
+          const Tensor values = ctx.arena().allocate(MemoryUse::workspace, format.dtype, shape);
+          weights.read(ctx, name, values);
+          file.write(bytes_as_text(values));
+        }));
+  });
+  write_folder(to, config.dump(2) + "\n", tensors, format.max_shard_bytes);
+}
+
+}  // namespace strobe
