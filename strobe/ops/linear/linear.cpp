@@ -35,10 +35,14 @@ Sizes sizes_of(const Tensor& x, const Tensor& weight) {
 
 void validate(const LinearForward& args) {
   const auto [rows, inner, columns] = sizes_of(args.x, args.weight);
-  check_rows("linear x", args.x, args.x.dtype, {rows, inner});
-  check_matrix("linear weight", args.weight, args.x.dtype, {inner, columns});
-  check(args.y.dtype == args.x.dtype || args.y.dtype == DType::f32, "linear y is ", args.y.dtype,
-        ", allowed for ", args.x.dtype, " operands are ", args.x.dtype, " and f32");
+  const DType dtype = args.x.dtype, weight_dtype = args.weight.dtype;
+  check_rows("linear x", args.x, dtype, {rows, inner});
+  check(weight_dtype == dtype || (dtype == DType::f32 && weight_dtype != DType::i32),
+        "linear weight is ", weight_dtype, ", allowed with x in ", dtype,
+        dtype == DType::f32 ? " are f32, f16 and bf16" : " is the same type");
+  check_matrix("linear weight", args.weight, weight_dtype, {inner, columns});
+  check(args.y.dtype == dtype || args.y.dtype == DType::f32, "linear y is ", args.y.dtype,
+        ", allowed with x in ", dtype, dtype == DType::f32 ? " is f32" : " are that and f32");
   check_rows("linear y", args.y, args.y.dtype, {rows, columns});
   if (args.bias.has_data()) check_contiguous("linear bias", args.bias, DType::f32, {columns});
   if (args.pre_activation.has_data()) {

@@ -1,9 +1,10 @@
 // The CPU implementations of linear: oneDNN multiplies, and its post-operations add the bias, apply
-// GELU or accumulate where that can be fused.
+// GELU or accumulate where that can be fused. Few rows have kernels of their own.
 #include <algorithm>
 
 #include "strobe/core/parallel.h"
 #include "strobe/ops/linear/linear.h"
+#include "strobe/ops/linear/linear_few_rows.h"
 #include "strobe/ops/linear/linear_kernels.h"
 #include "strobe/simd/cpu_row.h"
 #include "strobe/simd/onednn_matmul.h"
@@ -46,15 +47,20 @@ void sum_columns(const LinearKernels<T>& kernels, const Tensor& x, const Tensor&
   });
 }
 
-template <const KernelTable<LinearKernels>& kKernels>
+void multiply_forward(Context& ctx, const LinearForward& args, const FewRowsTable& few_rows) {
+  if (args.weight.dtype != args.x.dtype) return widened_forward(ctx, args, few_rows);
+  onednn_matmul(ctx,
+                {.a = args.x, .b = args.weight, .c = args.y, .bias = args.bias, .gelu = args.gelu});
+}
+
+template <const KernelTable<LinearKernels>& kKernels, const FewRowsTable& kFewRows>
 void forward(Context& ctx, const LinearForward& args) {
-  const bool keeps_argument = args.pre_activation.has_data();
-  onednn_matmul(ctx, {.a = args.x,
-                      .b = args.weight,
-                      .c = keeps_argument ? args.pre_activation : args.y,
-                      .bias = args.bias,
-                      .gelu = args.gelu && !keeps_argument});
-  if (!keeps_argument) return;
+  if (has_few_rows(args)) return few_rows_forward(ctx, args, kFewRows);
+  if (!args.pre_activation.has_data()) return multiply_forward(ctx, args, kFewRows);
+  LinearForward linear = args;
+  linear.y = args.pre_activation;
+  linear.gelu = false;
+  multiply_forward(ctx, linear, kFewRows);
   with_f32_or_bf16(args.y.dtype, [&](auto type) {
     apply_gelu(kKernels.of<decltype(type)>(), args.pre_activation, args.y);
   });
@@ -122,19 +128,20 @@ std::string why_not(DType dtype, const Device& device) {
   return reason;
 }
 
-template <Isa kIsa, const KernelTable<LinearKernels>& kKernels>
+template <Isa kIsa, const KernelTable<LinearKernels>& kKernels, const FewRowsTable& kFewRows>
 constexpr LinearImpl row(std::string_view name) {
-  return {name, &why_not<kIsa>, &forward<kKernels>, &backward<kKernels>};
+  return {name, &why_not<kIsa>, &forward<kKernels, kFewRows>, &backward<kKernels>};
 }
 
 }  // namespace
 
 std::span<const LinearImpl> linear_impls() {
   static constexpr LinearImpl kRows[] = {
-      row<Isa::avx512_bf16, avx512_bf16::linear_kernels>("cpu_onednn_avx512_bf16"),
-      row<Isa::avx512, avx512::linear_kernels>("cpu_onednn_avx512"),
-      row<Isa::avx2, avx2::linear_kernels>("cpu_onednn_avx2"),
-      row<Isa::scalar, scalar::linear_kernels>("cpu_onednn_scalar"),
+      row<Isa::avx512_bf16, avx512_bf16::linear_kernels, avx512_bf16::few_rows_table>(
+          "cpu_onednn_avx512_bf16"),
+      row<Isa::avx512, avx512::linear_kernels, avx512::few_rows_table>("cpu_onednn_avx512"),
+      row<Isa::avx2, avx2::linear_kernels, avx2::few_rows_table>("cpu_onednn_avx2"),
+      row<Isa::scalar, scalar::linear_kernels, scalar::few_rows_table>("cpu_onednn_scalar"),
   };
   return kRows;
 }

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "strobe/core/parallel.h"
 #include "strobe/ops/linear/linear_reference.h"
 #include "tests/testkit/compare.h"
 #include "tests/testkit/conformance.h"
@@ -14,16 +15,20 @@ namespace {
 using testing::CaseLine;
 using Doubles = std::vector<double>;
 
-// Layouts of the weight: row-major [K, N], or the transpose of a row-major [N, K].
+// Layouts of the weight: row-major [K, N], or the transpose of a row-major [N, K]. Where its type is
+// not that of x, there is no backward pass.
 // gelu: 0 none, 1 fused, 2 with pre_activation.
 std::string draw_case(Random& random) {
   const DType dtype = testing::pick(random, std::vector<DType>{DType::f32, DType::bf16});
+  const DType weight = dtype == DType::f32 && random.below(2)
+                           ? testing::pick(random, std::vector<DType>{DType::f16, DType::bf16})
+                           : dtype;
   return fmt::format(
-      "m={} k={} n={} dtype={} out={} transposed={} gap={} bias={} gelu={} dx={} accumulate={} "
-      "seed={}",
-      testing::pick(random, std::vector<int>{1, 2, 7, 16, 33, 64}),
+      "m={} k={} n={} dtype={} weight={} out={} transposed={} gap={} bias={} gelu={} dx={} "
+      "accumulate={} seed={}",
+      testing::pick(random, std::vector<int>{1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 16, 33, 64}),
       testing::pick(random, std::vector<int>{1, 3, 16, 50, 128}),
-      testing::pick(random, std::vector<int>{1, 5, 16, 65, 128, 257}), dtype,
+      testing::pick(random, std::vector<int>{1, 5, 16, 65, 128, 257}), dtype, weight,
       testing::pick(random, std::vector<DType>{DType::f32, dtype}), random.below(2),
       testing::pick(random, std::vector<int>{0, 0, 5}), random.below(2), random.below(3),
       random.below(2), random.below(2), random.below(1000000));
@@ -77,7 +82,7 @@ Problem make_problem(const CaseLine& c, testing::TensorSource& make) {
   p.x = x.view;
   testing::fill_normal(p.x, make.random);
   const Shape stored = p.transposed ? Shape{p.columns, p.inner} : Shape{p.inner, p.columns};
-  const Tensor weight = make.normal(c.dtype(), stored);
+  const Tensor weight = make.normal(c.dtype("weight"), stored);
   p.weight = weight_view(p, weight);
   p.weights = testing::to_doubles(weight);
   p.xs = testing::to_doubles(p.x);
@@ -195,7 +200,7 @@ void run_case(Context& ctx, const CaseLine& c) {
   {
     const testing::InputsUnchanged inputs({p.x, dy.storage});
     check_forward(ctx, c, p, y.view, pre_activation);
-    check_backward(ctx, c, p, dy.view, make);
+    if (c.dtype("weight") == c.dtype()) check_backward(ctx, c, p, dy.view, make);
   }
   EXPECT_TRUE(testing::to_doubles(p.weight).size() == p.weights.size());
   if (c.number("gap") == 0) return;
@@ -204,20 +209,83 @@ void run_case(Context& ctx, const CaseLine& c) {
 }
 
 TEST(Linear, ConformsToReference) {
-  testing::run_conformance("linear", linear_impls(), testing::random_cases(150, draw_case),
+  testing::run_conformance("linear", linear_impls(), testing::random_cases(200, draw_case),
                            run_case);
 }
 
 // A vocabulary's columns, which the backward pass takes in pieces.
 TEST(Linear, ManyColumnsConform) {
-  testing::run_conformance("linear", linear_impls(),
-                           {"m=3 k=5 n=16500 dtype=f32 out=f32 transposed=1 gap=0 bias=1 gelu=0 "
-                            "dx=1 accumulate=0 seed=1",
-                            "m=3 k=5 n=20011 dtype=bf16 out=bf16 transposed=1 gap=3 bias=0 gelu=0 "
-                            "dx=1 accumulate=1 seed=2",
-                            "m=2 k=9 n=16384 dtype=bf16 out=f32 transposed=0 gap=0 bias=0 gelu=0 "
-                            "dx=0 accumulate=1 seed=3"},
-                           run_case);
+  testing::run_conformance(
+      "linear", linear_impls(),
+      {"m=3 k=5 n=16500 dtype=f32 weight=f32 out=f32 transposed=1 gap=0 bias=1 gelu=0 "
+       "dx=1 accumulate=0 seed=1",
+       "m=3 k=5 n=20011 dtype=bf16 weight=bf16 out=bf16 transposed=1 gap=3 bias=0 gelu=0 "
+       "dx=1 accumulate=1 seed=2",
+       "m=2 k=9 n=16384 dtype=bf16 weight=bf16 out=f32 transposed=0 gap=0 bias=0 gelu=0 "
+       "dx=0 accumulate=1 seed=3"},
+      run_case);
+}
+
+// Inference's products: few rows of many columns, more than one piece of them for each thread; and
+// more rows with a weight that is widened piece by piece.
+TEST(Linear, WideWeightsConform) {
+  std::vector<std::string> lines;
+  for (const char* types : {"dtype=f32 weight=f32 out=f32", "dtype=f32 weight=f16 out=f32",
+                            "dtype=f32 weight=bf16 out=f32", "dtype=bf16 weight=bf16 out=bf16",
+                            "dtype=bf16 weight=bf16 out=f32"}) {
+    for (const char* sizes : {"m=1 k=61 n=5001", "m=8 k=40 n=2311", "m=9 k=2100 n=520"}) {
+      for (const int transposed : {0, 1}) {
+        lines.push_back(
+            fmt::format("{} {} transposed={} gap=0 bias=1 gelu={} dx=0 accumulate=0 seed={}", sizes,
+                        types, transposed, 1 + transposed, lines.size()));
+      }
+    }
+  }
+  testing::run_conformance("linear", linear_impls(), lines, [](Context& ctx, const CaseLine& c) {
+    testing::TensorSource make{ctx.arena(), c.random()};
+    const Problem p = make_problem(c, make);
+    const Tensor y = make.empty(c.dtype("out"), {p.rows, p.columns});
+    const Tensor kept = c.number("gelu") == 2 ? make.empty(y.dtype, y.shape) : Tensor{};
+    check_forward(ctx, c, p, y, kept);
+  });
+}
+
+// Up to 8 rows: each row's bits are those that it has alone, on any number of threads.
+TEST(Linear, FewRowsDoNotMeet) {
+  std::vector<std::string> lines;
+  for (const char* types : {"dtype=f32 weight=f32 out=f32", "dtype=f32 weight=f16 out=f32",
+                            "dtype=f32 weight=bf16 out=f32", "dtype=bf16 weight=bf16 out=bf16"}) {
+    for (const int transposed : {0, 1}) {
+      lines.push_back(fmt::format("m=8 k=203 n=777 {} transposed={} gap=0 bias=1 gelu=0 seed={}",
+                                  types, transposed, lines.size()));
+    }
+  }
+  const int threads = thread_count();
+  testing::run_conformance("linear", linear_impls(), lines, [](Context& ctx, const CaseLine& c) {
+    testing::TensorSource make{ctx.arena(), c.random()};
+    const Problem p = make_problem(c, make);
+    const auto run = [&](int64_t begin, int64_t end) {
+      const Tensor y = make.empty(c.dtype("out"), {end - begin, p.columns});
+      linear_forward(ctx,
+                     {.x = p.x.slice(0, begin, end), .weight = p.weight, .bias = p.bias, .y = y});
+      return testing::to_doubles(y);
+    };
+    set_thread_count(1);
+    Doubles alone;
+    for (int64_t row = 0; row < p.rows; ++row) {
+      const Doubles one = run(row, row + 1);
+      alone.insert(alone.end(), one.begin(), one.end());
+    }
+    for (const int others : {1, 3, 4}) {
+      set_thread_count(others);
+      for (int64_t rows = 1; rows <= p.rows; ++rows) {
+        const Doubles expected(alone.begin(), alone.begin() + rows * p.columns);
+        EXPECT_TRUE(testing::is_equal("y", run(0, rows), expected))
+            << rows << " rows on " << others << " threads";
+      }
+    }
+  });
+  set_thread_count(threads);
 }
 
 // Small integers: every sum is exact, so is the result.
@@ -283,6 +351,15 @@ TEST(Linear, BadArgumentsAreNamed) {
   EXPECT_EQ(message_of(bad),
             "linear weight of shape [8, 4] has strides [8, 2], one of its dimensions must be "
             "contiguous");
+  bad = good;
+  bad.weight = Tensor::contiguous(memory.data(), DType::i32, {8, 4});
+  EXPECT_EQ(message_of(bad), "linear weight is i32, allowed with x in f32 are f32, f16 and bf16");
+  bad = good;
+  bad.x = Tensor::contiguous(memory.data(), DType::bf16, {2, 8});
+  EXPECT_EQ(message_of(bad), "linear weight is f32, allowed with x in bf16 is the same type");
+  bad = good;
+  bad.y = Tensor::contiguous(memory.data(), DType::f16, {2, 4});
+  EXPECT_EQ(message_of(bad), "linear y is f16, allowed with x in f32 is f32");
   bad = good;
   bad.pre_activation = tensor({2, 4});
   EXPECT_EQ(message_of(bad), "linear pre_activation is given without gelu");

@@ -1,0 +1,54 @@
+#pragma once
+
+#include <cstdint>
+
+#include "strobe/core/dtype.h"
+
+namespace strobe {
+
+// Rows of x that take the kernels below instead of a matrix product. See linear_few_rows.h.
+constexpr int kMostFewRows = 8;
+
+// A share of the columns of y = x·weight + bias, then optionally GELU, on one thread. Pointers are
+// to the share's first column; nothing here has an inline function (see strobe/simd/vec.h).
+struct FewRowsTask {
+  const float* x = nullptr;  // [rows, inner]
+  int64_t x_stride = 0;
+  int rows = 0;  // 1 … kMostFewRows
+  int64_t inner = 0;
+  const void* weight = nullptr;
+  int64_t weight_stride = 0;    // elements between the rows, or the columns, that are contiguous
+  const float* bias = nullptr;  // or null
+  void* y = nullptr;
+  int64_t y_stride = 0;
+  void* pre_activation = nullptr;  // like y, or null
+  int64_t pre_activation_stride = 0;
+  bool gelu = false;
+  int64_t columns = 0;
+};
+
+struct FewRowsKernels {
+  void (*by_rows)(const FewRowsTask&);     // rows of weight [K, N] are contiguous
+  void (*by_columns)(const FewRowsTask&);  // its columns are: the transpose of an [N, K]
+};
+
+// Named after the types of the weight and of y.
+struct FewRowsTable {
+  FewRowsKernels f32_f32, f16_f32, bf16_f32, bf16_bf16;
+  void (*widen)(const void* from, DType from_type, float* to, int64_t count);
+};
+
+namespace scalar {
+extern const FewRowsTable few_rows_table;
+}
+namespace avx2 {
+extern const FewRowsTable few_rows_table;
+}
+namespace avx512 {
+extern const FewRowsTable few_rows_table;
+}
+namespace avx512_bf16 {
+extern const FewRowsTable few_rows_table;
+}
+
+}  // namespace strobe
