@@ -30,9 +30,9 @@ class AddedTokenFinder {
   const AddedToken* longest_at(std::string_view text, size_t at) const;
   size_t next_candidate(std::string_view text, size_t from) const;
 
-  std::vector<AddedToken> tokens_;                     // longer ones first
+  std::vector<AddedToken> tokens_;                      // longer ones first
   std::array<std::vector<size_t>, 256> by_first_byte_;  // indices of tokens_
-  int only_first_byte_ = -1;                           // where all tokens begin alike
+  int only_first_byte_ = -1;                            // where all tokens begin alike
   size_t longest_bytes_ = 0;
 };
 

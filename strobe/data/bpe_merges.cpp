@@ -36,8 +36,8 @@ BpeMerges::BpeMerges(const BpeVocabulary& vocabulary) {
   for (const auto& [left, right] : vocabulary.merges) {
     const std::string name = std::string(names.at(left)) + std::string(names.at(right));
     const auto found = ids.find(name);
-    check(found != ids.end(), "merge ", rank + 1, ", '", names.at(left), "' and '",
-          names.at(right), "', gives '", name, "', which is not in the vocabulary");
+    check(found != ids.end(), "merge ", rank + 1, ", '", names.at(left), "' and '", names.at(right),
+          "', gives '", name, "', which is not in the vocabulary");
     table_[place_of(left, right)] = {left, right, rank++, found->second};  // of equal ones the last
   }
 }

@@ -36,9 +36,7 @@ class BpeMerges {
   static constexpr uint32_t kNoRank = ~0u;
 
   size_t place_of(int32_t left, int32_t right) const;
-  const Merge& find(int32_t left, int32_t right) const {
-    return table_[place_of(left, right)];
-  }
+  const Merge& find(int32_t left, int32_t right) const { return table_[place_of(left, right)]; }
   void merge_short(Scratch& scratch) const;
   void merge_long(Scratch& scratch) const;
 

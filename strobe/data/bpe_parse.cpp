@@ -60,7 +60,7 @@ void sort_tokens(std::vector<BpeVocabulary::Token>& tokens) {
   const auto twice = std::ranges::adjacent_find(tokens, {}, &Token::id);
   if (twice != tokens.end()) {
     throw_error(fmt::format("the tokens {} and {} have the same id, {}", in_quotes(twice->name),
-                            in_quotes(twice[1].name), twice->id));
+                            in_quotes(std::next(twice)->name), twice->id));
   }
 }
 
@@ -76,8 +76,8 @@ BpeVocabulary::Merge merge_of(const Ids& ids, std::string_view left, std::string
                               size_t number) {
   const auto id = [&](std::string_view name) {
     const auto found = ids.find(name);
-    check(found != ids.end(), "merge ", number, " is of ", in_quotes(left), " and ", in_quotes(right),
-          "; ", in_quotes(name), " is not in the vocabulary");
+    check(found != ids.end(), "merge ", number, " is of ", in_quotes(left), " and ",
+          in_quotes(right), "; ", in_quotes(name), " is not in the vocabulary");
     return found->second;
   };
   return {id(left), id(right)};
@@ -209,8 +209,7 @@ BpeVocabulary parse_vocab_and_merges(std::string_view vocab_json, std::string_vi
   }
   const auto end_of_text = ids.find(kEndOfTextName);
   if (end_of_text != ids.end()) {
-    vocabulary.added.push_back(
-        {.content = std::string(kEndOfTextName), .id = end_of_text->second});
+    vocabulary.added.push_back({.content = std::string(kEndOfTextName), .id = end_of_text->second});
   }
   return vocabulary;
 }

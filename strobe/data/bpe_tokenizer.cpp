@@ -47,9 +47,7 @@ struct BpeTokenizer::Worker {
 };
 
 BpeTokenizer::BpeTokenizer(BpeVocabulary vocabulary)
-    : vocabulary_(std::move(vocabulary)),
-      merges_(vocabulary_),
-      finders_(finders_of(vocabulary_)) {
+    : vocabulary_(std::move(vocabulary)), merges_(vocabulary_), finders_(finders_of(vocabulary_)) {
   for (const BpeVocabulary::Token& token : vocabulary_.tokens) {
     tokens_.push_back({.id = token.id,
                        .is_special = false,
@@ -116,9 +114,8 @@ size_t BpeTokenizer::find_cut(std::string_view text, size_t from) const {
   if (vocabulary_.adds_prefix_space) return text.size();  // a part would get a space of its own
   for (; from < text.size(); ++from) {
     if (is_word_boundary(text, from) &&
-        std::ranges::none_of(finders_, [&](const AddedTokenFinder& finder) {
-          return finder.reaches(text, from);
-        })) {
+        std::ranges::none_of(
+            finders_, [&](const AddedTokenFinder& finder) { return finder.reaches(text, from); })) {
       break;
     }
   }

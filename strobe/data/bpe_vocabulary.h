@@ -19,10 +19,10 @@ namespace strobe {
 struct AddedToken {
   std::string content;
   int32_t id = 0;
-  bool is_special = true;       // left out where a decoder skips special tokens
-  bool strips_left = false;     // takes the white space before it along
-  bool strips_right = false;    // and after it
-  bool is_normalized = false;   // is found after those that are not
+  bool is_special = true;      // left out where a decoder skips special tokens
+  bool strips_left = false;    // takes the white space before it along
+  bool strips_right = false;   // and after it
+  bool is_normalized = false;  // is found after those that are not
 
   bool operator==(const AddedToken&) const = default;
 };

@@ -73,7 +73,7 @@ size_t word_end(std::string_view text, size_t begin) {
 
 bool is_word_boundary(std::string_view text, size_t at) {
   if (at == 0) return true;
-  if ((static_cast<unsigned char>(text[at]) & 0xc0) == 0x80) return false;  // in a character, or not
+  if ((static_cast<unsigned char>(text[at]) & 0xc0) == 0x80) return false;  // inside one?
   const CharacterClass before = character_before(text, at).kind;
   const CharacterClass after = read_character(text, at).kind;
   // Space joins what follows; an apostrophe may. Everything else ends where its class does.

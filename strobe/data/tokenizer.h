@@ -23,8 +23,8 @@ class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
 
-  // Any bytes are text: what is not UTF-8 has tokens too, and decode(encode(text)) == text (unless
-  // a vocabulary from elsewhere wants a space put before it, or stripped around a special token).
+  // Any bytes are text: what is not UTF-8 has tokens too, and decode(encode(text)) == text, unless
+  // a vocabulary from elsewhere puts a space before texts, or strips it around added tokens.
   std::vector<int32_t> encode(std::string_view text,
                               SpecialNames special = SpecialNames::tokens) const;
   // Adds the tokens of `text` to the end of `tokens`.
@@ -32,7 +32,7 @@ class Tokenizer {
                          std::vector<int32_t>& tokens) const = 0;
 
   // The first place from `from` on, which is not 0, at which the text can be cut: the tokens of
-  // text[0, cut) and those of text[cut, …) are together those of the text. Its end if there is none.
+  // text[0, cut) and of text[cut, …) are together those of the text. The end if there is none.
   virtual size_t find_cut(std::string_view text, size_t from) const = 0;
 
   // The bytes of the tokens one after the other; a few of them may end inside a UTF-8 character.
