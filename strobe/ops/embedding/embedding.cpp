@@ -41,8 +41,12 @@ const EmbeddingImpl& select_embedding(const Context& ctx, DType dtype) {
 }  // namespace
 
 void embedding_forward(Context& ctx, const EmbeddingForward& args) {
+  const DType dtype = args.out.dtype, table_dtype = args.token_table.dtype;
+  check(table_dtype == dtype || (dtype == DType::f32 && table_dtype != DType::i32),
+        "embedding token table is ", table_dtype, ", allowed with out in ", dtype,
+        dtype == DType::f32 ? " are f32, f16 and bf16" : " is the same type");
   validate(args.tokens, args.positions, args.out, args.token_table, args.position_table,
-           args.out.dtype);
+           table_dtype);
   select_embedding(ctx, args.out.dtype).forward(ctx, args);
 }
 

@@ -8,7 +8,8 @@
 namespace strobe {
 
 // out[b,t] = token_table[tokens[b,t]] + position_table[positions[b,t]]
-// Tables and out are alike, f32 or bf16, contiguous; the sum is made in f32.
+// Tables and out are alike, f32 or bf16, contiguous; the sum is made in f32. Forward, both tables
+// may be f16 or bf16 with out in f32.
 struct EmbeddingForward {
   Tensor tokens;          // [B, T] i32 in [0, V): another value throws Error
   Tensor positions;       // [B, T] i32 in [0, P), or absent: 0 … T−1 in every row

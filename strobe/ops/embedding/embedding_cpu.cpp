@@ -22,10 +22,15 @@ template <class T>
 void run_forward(const EmbeddingKernels<T>& kernels, const EmbeddingForward& args) {
   const int64_t seq = args.out.shape[1], columns = args.out.shape[2];
   const int32_t* tokens = args.tokens.as<int32_t>();
+  const DType type = args.token_table.dtype;
+  const auto row_of = [&](const Tensor& table, int64_t row) {
+    return static_cast<const char*>(table.data) +
+           row * columns * static_cast<int64_t>(size_of(type));
+  };
   parallel_ranges(args.tokens.numel(), kRowGrain, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      kernels.add(args.token_table.as<T>() + tokens[i] * columns,
-                  args.position_table.as<T>() + position_of(args.positions, seq, i) * columns,
+      kernels.add(row_of(args.token_table, tokens[i]),
+                  row_of(args.position_table, position_of(args.positions, seq, i)), type,
                   args.out.as<T>() + i * columns, columns);
     }
   });

@@ -6,11 +6,11 @@
 
 namespace strobe {
 
-// What embedding_cpu.cpp calls on each thread, for tensors of T.
+// What embedding_cpu.cpp calls on each thread, for outputs (and their gradients) of T.
 template <class T>
 struct EmbeddingKernels {
-  // out = a + b of `count` elements.
-  void (*add)(const T* a, const T* b, T* out, int64_t count);
+  // out = a + b of `count` elements; a and b are of the tables' type.
+  void (*add)(const void* a, const void* b, DType type, T* out, int64_t count);
   // sum += x of `count` elements.
   void (*accumulate)(const T* x, float* sum, int64_t count);
 };

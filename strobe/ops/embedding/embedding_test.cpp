@@ -15,12 +15,16 @@ using testing::CaseLine;
 using Doubles = std::vector<double>;
 
 std::string draw_case(Random& random) {
-  return fmt::format("b={} t={} c={} v={} dtype={} positions={} accumulate={} seed={}",
+  const DType dtype = testing::pick(random, std::vector<DType>{DType::f32, DType::bf16});
+  const DType table =
+      dtype == DType::f32
+          ? testing::pick(random, std::vector<DType>{DType::f32, DType::f16, DType::bf16})
+          : dtype;
+  return fmt::format("b={} t={} c={} v={} dtype={} table={} positions={} accumulate={} seed={}",
                      testing::pick(random, std::vector<int>{1, 2, 3}),
                      testing::pick(random, std::vector<int>{1, 5, 64}),
                      testing::pick(random, std::vector<int>{1, 3, 16, 65, 200, 768}),
-                     testing::pick(random, std::vector<int>{1, 7, 256}),
-                     testing::pick(random, std::vector<DType>{DType::f32, DType::bf16}),
+                     testing::pick(random, std::vector<int>{1, 7, 256}), dtype, table,
                      random.below(2), random.below(2), random.below(1000000));
 }
 
@@ -41,8 +45,8 @@ void run_case(Context& ctx, const CaseLine& c) {
                                  : static_cast<double>(i++ % seq);
   });
   const Tensor given_positions = c.is_set("positions") ? positions : Tensor{};
-  const Tensor token_table = make.normal(c.dtype(), {vocab, columns});
-  const Tensor position_table = make.normal(c.dtype(), {position_rows, columns});
+  const Tensor token_table = make.normal(c.dtype("table"), {vocab, columns});
+  const Tensor position_table = make.normal(c.dtype("table"), {position_rows, columns});
   const Tensor out = make.empty(c.dtype(), {batch, seq, columns});
   const Tensor dout = make.normal(c.dtype(), {batch, seq, columns});
   const Tensor dtokens = make.normal(DType::f32, {vocab, columns});
@@ -151,6 +155,8 @@ TEST(Embedding, BadIdsAreNamed) {
   tokens = {0, 1, 2, 3};
   args.position_table = Tensor::of(memory.data(), {1, 2});
   EXPECT_EQ(message(), "embedding: 2 positions, the table has 1");
+  args.out = Tensor::contiguous(memory.data() + 32, DType::bf16, {2, 2, 2});
+  EXPECT_EQ(message(), "embedding token table is f32, allowed with out in bf16 is the same type");
 }
 
 }  // namespace

@@ -8,11 +8,11 @@
 namespace strobe {
 
 // y = x·weight + bias, then optionally GELU: a fully connected layer. Products accumulate in f32.
-// x, weight and y are alike, f32 or bf16; logits may be f32 with bf16 operands. Forward, a weight in
-// f16 or bf16 also goes with x and y in f32, as inference from files of those types needs it. The
-// last dimension of x and y is contiguous; `weight` is a view whose one dimension is contiguous:
-// GPT-2's Conv1D stores [K, N]; a PyTorch Linear or a tied embedding [N, K] is passed as its
-// transpose.
+// x, weight and y are alike, f32 or bf16; logits may be f32 with bf16 operands. Forward, a weight
+// in f16 or bf16 also goes with x and y in f32, as inference from files of those types needs it.
+// The last dimension of x and y is contiguous; `weight` is a view whose one dimension is
+// contiguous: GPT-2's Conv1D stores [K, N]; a PyTorch Linear or a tied embedding [N, K] is passed
+// as its transpose.
 //
 // On the CPU, up to 8 rows of x are multiplied by kernels that read the weight once, and each row
 // of y has the same bits whatever rows are beside it. More rows may be added in another order.

@@ -15,8 +15,8 @@ namespace {
 using testing::CaseLine;
 using Doubles = std::vector<double>;
 
-// Layouts of the weight: row-major [K, N], or the transpose of a row-major [N, K]. Where its type is
-// not that of x, there is no backward pass.
+// Layouts of the weight: row-major [K, N], or the transpose of a row-major [N, K]. Where its type
+// is not that of x, there is no backward pass.
 // gelu: 0 none, 1 fused, 2 with pre_activation.
 std::string draw_case(Random& random) {
   const DType dtype = testing::pick(random, std::vector<DType>{DType::f32, DType::bf16});
