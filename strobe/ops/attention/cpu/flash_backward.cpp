@@ -9,7 +9,9 @@
 // Mapping     one task for each (sequence, key/value head, range of key tiles); inside, one
 //             thread. A task that holds all keys finishes dQ; others leave partial sums, which
 //             flash_cpu.cpp has added up in order
-// Scratch     Q, dO, dQ of a head · Kᵀ, Vᵀ, K, dK, dV of a key tile, P, dS of a pair of tiles (L2)
+//             A pass over the keys takes the query rows of one block of one head; where there
+//             are several passes, dK and dV add up in scratch
+// Scratch     Q, dO, dQ of a block · Kᵀ, Vᵀ, K, dK, dV of a key tile, P, dS of a pair of tiles (L2)
 // Steps       [1] pack Q, dO; delta  [2] pack Kᵀ, Vᵀ, K  [3] S = QKᵀ, dP = dO Vᵀ  [4] P, dS
 //             [5] dV += PᵀdO, dK += dSᵀQ  [6] dQ += dS K  [7] dq  [8] dk, dv
 // Requires    D a multiple of 8 up to 256                            (checked in attention.cpp)
@@ -26,10 +28,22 @@ namespace {
 constexpr int kQueryTile = 96;
 constexpr int kKeyTile = 96;  // a multiple of kPanelRows and of kPanelWidth
 
+// A pass over the keys takes at most so many query rows, a multiple of kQueryTile: what they need in
+// every key tile (Q, dO, dQ) must stay in the cache.
+constexpr int kBlockRows = 1536;
+
+int block_count(int rows) { return larger(1, (rows + kBlockRows - 1) / kBlockRows); }
+
+// The rows of a block: all blocks of a head but the last have as many.
+int block_rows(int rows) {
+  const int blocks = block_count(rows);
+  return static_cast<int>(round_up((rows + blocks - 1) / blocks, kQueryTile));
+}
+
 template <class Format>
 struct BackwardScratch {
   static constexpr int kPer = Format::kPerUnit;
-  int rows;                               // padded to kFlashRowGrain
+  int rows;                               // of a block, padded to kFlashRowGrain
   int64_t columns;                        // head_dim padded to kPanelWidth
   float *q, *dout;                        // packed by rows
   float *q_contracted, *dout_contracted;  // packed with the contraction along the rows
@@ -38,7 +52,7 @@ struct BackwardScratch {
   float* delta;                           // [rows]
   float *keys_t, *values_t;               // Kᵀ, Vᵀ: panels over the tile's keys
   float* keys;                            // K: panels over D
-  float *dk, *dv;           // [tiles · kKeyTile, columns]; one tile unless a group adds up in it
+  float *dk, *dv;           // [tiles · kKeyTile, columns]; one tile where there is one pass
   float *scores, *dscores;  // S and dP: [panel or tile rows, kKeyTile]
   float *p, *ds;            // contraction along the rows, [kQueryTile / kPer, kKeyTile] units
   float* ds_rows;           // contraction along the keys, [kQueryTile, kKeyTile / kPer] units
@@ -47,7 +61,7 @@ struct BackwardScratch {
 
   BackwardScratch(char* base, int row_count, int key_count, int group, int head_dim, bool partial) {
     Scratch scratch(base);
-    rows = static_cast<int>(round_up(row_count, kFlashRowGrain));
+    rows = static_cast<int>(round_up(smaller(row_count, block_rows(row_count)), kFlashRowGrain));
     columns = round_up(head_dim, kPanelWidth);
     const int64_t packed = rows * round_up(head_dim / kPer, kPanelWidth);
     q = scratch.take<float>(packed);
@@ -60,7 +74,8 @@ struct BackwardScratch {
     keys_t = scratch.take<float>(kKeyTile * columns);
     values_t = scratch.take<float>(kKeyTile * columns);
     keys = scratch.take<float>(kKeyTile * columns);
-    const int64_t sums = (group > 1 ? round_up(key_count, kKeyTile) : kKeyTile) * columns;
+    const bool is_one_pass = group == 1 && block_count(row_count) == 1;
+    const int64_t sums = (is_one_pass ? kKeyTile : round_up(key_count, kKeyTile)) * columns;
     dk = scratch.take<float>(sums);
     dv = scratch.take<float>(sums);
     const int64_t tile = int64_t{kQueryTile} * kKeyTile;
@@ -92,15 +107,15 @@ class BackwardRange {
                  task.head_dim, task.dq_partial != nullptr) {}
 
   void run() {
-    const Interval seeing = seeing_rows(task_.visible, 0, task_.rows, 0, INT32_MAX);
-    visible_keys_ = visible_keys(task_.visible, 0, task_.rows, 0, INT32_MAX);
-    for (int head = 0; head < task_.group; ++head) {
-      start_head(head, seeing);
+    const int blocks = block_count(task_.rows), step = block_rows(task_.rows);
+    passes_ = task_.group * blocks;
+    for (int pass = 0; pass < passes_; ++pass) {
+      start_pass(pass / blocks, pass % blocks * step);
       for (int tile = task_.first_tile; tile < task_.last_tile; ++tile) {
-        add_key_tile(head, tile);
-        if (head == task_.group - 1) finish_key_tile(tile);
+        add_key_tile(pass, tile);
+        if (pass == passes_ - 1) finish_key_tile(tile);
       }
-      if (task_.dq_partial == nullptr) finish_dq(head);
+      if (task_.dq_partial == nullptr) finish_dq(pass / blocks);
     }
   }
 
@@ -109,18 +124,26 @@ class BackwardRange {
     return {static_cast<const Element*>(rows.data) + offset, rows.stride, valid.begin, valid.end};
   }
 
-  // [1]
-  void start_head(int head, Interval seeing) {
-    const auto q = source(task_.q, head * task_.q_head_stride, seeing);
-    const auto dout = source(task_.dout, head * task_.dout_head_stride, seeing);
-    const auto out = source(task_.out, head * task_.out_head_stride, seeing);
+  // [1] for the rows of head `head` from `first_row` on; in a pass, rows count from there.
+  void start_pass(int head, int first_row) {
+    first_row_ = first_row;
+    rows_ = smaller(task_.rows - first_row, block_rows(task_.rows));
+    visible_ = {task_.visible.begin + first_row, task_.visible.end + first_row};
+    visible_keys_ = visible_keys(visible_, 0, rows_, 0, INT32_MAX);
+    const Interval seeing = seeing_rows(visible_, 0, rows_, 0, INT32_MAX);
+    const auto rows_of = [&](const FlashRows& x, int64_t head_stride) {
+      return source(x, head * head_stride + first_row * x.stride, seeing);
+    };
+    const auto q = rows_of(task_.q, task_.q_head_stride);
+    const auto dout = rows_of(task_.dout, task_.dout_head_stride);
+    const auto out = rows_of(task_.out, task_.out_head_stride);
     pack_rows<Format>(q, scratch_.rows, task_.head_dim, scratch_.q);
     pack_rows<Format>(dout, scratch_.rows, task_.head_dim, scratch_.dout);
     if constexpr (kPer > 1) {
       pack_contracted_rows<Format>(q, scratch_.rows, task_.head_dim, scratch_.q_contracted);
       pack_contracted_rows<Format>(dout, scratch_.rows, task_.head_dim, scratch_.dout_contracted);
     }
-    const float* lse = task_.lse + head * task_.lse_head_stride;
+    const float* lse = task_.lse + head * task_.lse_head_stride + first_row;
     for (int r = 0; r < scratch_.rows; ++r) {
       const bool sees = seeing.begin <= r && r < seeing.end;
       scratch_.minus_lse[r] =
@@ -128,11 +151,15 @@ class BackwardRange {
       scratch_.delta[r] =
           sees ? dot_rows(dout.data + r * dout.stride, out.data + r * out.stride) : 0.0f;
     }
-    dq_ = task_.dq_partial != nullptr ? task_.dq_partial + head * task_.dq_partial_head_stride
-                                      : scratch_.dq;
-    std::memset(dq_, 0, scratch_.rows * scratch_.columns * sizeof(float));
+    dq_ = scratch_.dq;
+    if (task_.dq_partial != nullptr) {
+      dq_ = task_.dq_partial + head * task_.dq_partial_head_stride + first_row * scratch_.columns;
+    }
+    std::memset(dq_, 0, round_up(rows_, kFlashRowGrain) * scratch_.columns * sizeof(float));
     bias_ = task_.bias;
-    if (bias_.data != nullptr) bias_.data += head * task_.bias_head_stride;
+    if (bias_.data != nullptr) {
+      bias_.data += head * task_.bias_head_stride + first_row * bias_.row_stride;
+    }
     dropout_ = task_.dropout;
     dropout_.head += head;
   }
@@ -149,17 +176,17 @@ class BackwardRange {
 
   // The sums dk, dv of a tile: [kKeyTile, columns].
   int64_t sums_of(int tile) const {
-    return task_.group > 1 ? (tile - task_.first_tile) * kKeyTile * scratch_.columns : 0;
+    return passes_ > 1 ? (tile - task_.first_tile) * kKeyTile * scratch_.columns : 0;
   }
 
-  void add_key_tile(int head, int tile) {
+  void add_key_tile(int pass, int tile) {
     float *dk = scratch_.dk + sums_of(tile), *dv = scratch_.dv + sums_of(tile);
-    if (head == 0) {
+    if (pass == 0) {
       std::memset(dk, 0, kKeyTile * scratch_.columns * sizeof(float));
       std::memset(dv, 0, kKeyTile * scratch_.columns * sizeof(float));
     }
     const int key = tile * kKeyTile, keys = smaller(task_.keys - key, kKeyTile);
-    const Interval rows = seeing_rows(task_.visible, 0, task_.rows, key, key + keys);
+    const Interval rows = seeing_rows(visible_, 0, rows_, key, key + keys);
     if (rows.empty()) return;
     load_tile(key);
     for (int first = rows.begin / kQueryTile * kQueryTile; first < rows.end; first += kQueryTile) {
@@ -187,15 +214,15 @@ class BackwardRange {
     pack_contracted_rows<Format>(k, tile_keys_, task_.head_dim, scratch_.keys);
   }
 
-  void load_masks(int first_row, int key) {
+  void load_masks(int first, int key) {
     if (dropout_.threshold == 0) return;
-    dropout_masks(dropout_, first_row, smaller(kQueryTile, scratch_.rows - first_row), key,
+    dropout_masks(dropout_, first_row_ + first, smaller(kQueryTile, scratch_.rows - first), key,
                   kKeyTile, scratch_.masks, kKeyTile / kDropoutBlock);
   }
 
   // [3], [4] and [6] for kPanelRows query rows; `first` is the first row of their tile.
   void add_row_panel(int first, int row, int key) {
-    const ScorePanel panel = score_panel(task_.visible, row, key, kKeyTile);
+    const ScorePanel panel = score_panel(visible_, row, key, kKeyTile);
     const int local = row - first;
     float* scores = scratch_.scores + (kPer == 1 ? local * kKeyTile : 0);
     float* dscores = scratch_.dscores + (kPer == 1 ? local * kKeyTile : 0);
@@ -203,7 +230,7 @@ class BackwardRange {
     multiply_rows(scratch_.dout, row, scratch_.values_t, panel, dscores);
     float scale = task_.scale * kLog2e;
     if (!panel.is_whole || bias_.data != nullptr) {
-      mask_and_bias(panel, task_.visible, bias_, scale, scores, kKeyTile);
+      mask_and_bias(panel, visible_, bias_, scale, scores, kKeyTile);
       scale = 1;
     }
     for (int r = 0; r < kPanelRows; r += kPer) {
@@ -291,7 +318,7 @@ class BackwardRange {
 
   // [5] for kPanelRows keys from key `k` of the tile, over the query rows that see one of them.
   void add_key_panel(int first, Interval part, int key, int k, float* dk, float* dv) {
-    const Interval seeing = seeing_rows(task_.visible, part.begin, part.end, key + k,
+    const Interval seeing = seeing_rows(visible_, part.begin, part.end, key + k,
                                         smaller(key + k + kPanelRows, task_.keys));
     if (seeing.empty()) return;
     const int begin = (seeing.begin - first) / (2 * kPer) * 2;  // in units of the tile
@@ -310,8 +337,9 @@ class BackwardRange {
 
   // [7]
   void finish_dq(int head) {
-    Element* dq = static_cast<Element*>(task_.dq.data) + head * task_.dq_head_stride;
-    write_rows(dq_, task_.rows, task_.scale, dq, task_.dq.stride);
+    Element* dq = static_cast<Element*>(task_.dq.data) + head * task_.dq_head_stride +
+                  first_row_ * task_.dq.stride;
+    write_rows(dq_, rows_, task_.scale, dq, task_.dq.stride);
   }
 
   // [8]
@@ -335,10 +363,13 @@ class BackwardRange {
 
   const FlashBackwardTask& task_;
   BackwardScratch<Format> scratch_;
+  int passes_ = 1;
+  int first_row_ = 0, rows_ = 0;  // of the pass
+  FlashVisible visible_;          // of its rows
   Interval visible_keys_{};
   int tile_keys_ = 0;    // of the current tile: its visible keys, padded to kPanelWidth
-  float* dq_ = nullptr;  // [rows, columns] of the current head
-  FlashBias bias_;       // of the current head
+  float* dq_ = nullptr;  // [rows, columns] of the pass
+  FlashBias bias_;       // of the pass
   FlashDropout dropout_;
 };
 
