@@ -15,9 +15,9 @@ namespace strobe {
 
 // Some file systems cannot flush a folder; their rename is as safe as they make it.
 void flush_folder_of(const std::string& path) {
-  std::string folder = std::filesystem::path(path).parent_path().string();
-  if (folder.empty()) folder = ".";
-  const int descriptor = open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  const std::filesystem::path folder = std::filesystem::path(path).parent_path();
+  const int descriptor =
+      open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (descriptor < 0) return;
   fsync(descriptor);
   close(descriptor);
@@ -35,18 +35,30 @@ AtomicFile::~AtomicFile() {
   unlink(temporary_path_.c_str());
 }
 
-void AtomicFile::write(std::span<const std::byte> bytes) {
+void AtomicFile::write_at(int64_t offset, std::span<const std::byte> bytes) {
   check(file_ >= 0, "'", path_, "' is committed already, nothing can be added");
   while (!bytes.empty()) {
-    const ssize_t n = ::write(file_, bytes.data(), bytes.size());
+    const ssize_t n = pwrite(file_, bytes.data(), bytes.size(), offset);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) fail("write");
     bytes = bytes.subspan(static_cast<size_t>(n));
-    bytes_ += n;
+    offset += n;
   }
 }
 
+void AtomicFile::write(std::span<const std::byte> bytes) {
+  write_at(bytes_, bytes);
+  bytes_ += static_cast<int64_t>(bytes.size());
+}
+
 void AtomicFile::write(std::string_view text) { write(std::as_bytes(std::span(text))); }
+
+void AtomicFile::overwrite(int64_t offset, std::span<const std::byte> bytes) {
+  const auto end = offset + static_cast<int64_t>(bytes.size());
+  check(offset >= 0 && end <= bytes_, "bytes ", offset, " to ", end, " of '", path_,
+        "', which has ", bytes_);
+  write_at(offset, bytes);
+}
 
 void AtomicFile::commit() {
   check(file_ >= 0, "'", path_, "' is committed already");

@@ -97,8 +97,9 @@ void write_safetensors(const std::string& path, std::span<const StreamedTensor> 
                        const std::map<std::string, std::string>& metadata) {
   std::vector<const StreamedTensor*> order;
   for (const StreamedTensor& tensor : tensors) order.push_back(&tensor);
-  std::ranges::stable_sort(order, std::ranges::greater(),
-                           [](const StreamedTensor* tensor) { return size_of(tensor->dtype); });
+  std::ranges::sort(order, {}, [](const StreamedTensor* tensor) {
+    return std::pair(-static_cast<int>(size_of(tensor->dtype)), std::string_view(tensor->name));
+  });
 
   std::string header = "{\"__metadata__\":" + SortedJson(metadata).dump();
   std::set<std::string_view> names = {"__metadata__"};

@@ -66,7 +66,8 @@ struct NamedTensor {
 };
 
 // Writes the tensors into one file, replacing it as a whole or not at all (AtomicFile). Within the
-// file, types of 4 bytes come first, so that all are aligned.
+// file, types of 4 bytes come first, so that all are aligned, and those of one size by name: byte
+// for byte as Hugging Face's library writes it.
 void write_safetensors(const std::string& path, std::span<const NamedTensor> tensors,
                        const std::map<std::string, std::string>& metadata);
 

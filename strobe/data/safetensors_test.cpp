@@ -183,7 +183,7 @@ TEST(SafetensorsFileTest, WhatIsWrittenIsRead) {
                                              {"i", Tensor::of(numbers.data(), {})}},
                     {{"format", "pt"}, {"step", "3"}});
   const SafetensorsFile file(path);
-  EXPECT_EQ(file.names(), (std::vector<std::string>{"f", "nothing", "i", "h\"\n"}));
+  EXPECT_EQ(file.names(), (std::vector<std::string>{"f", "i", "nothing", "h\"\n"}));
   EXPECT_EQ(file.metadata().at("step"), "3");
   EXPECT_EQ(file.tensor("f").as<float>()[1], -2.5f);
   EXPECT_EQ(file.tensor("h\"\n").as<bf16>()[2].bits, 3);

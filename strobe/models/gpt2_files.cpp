@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <functional>
 #include <set>
+#include <utility>
 #include <vector>
 
 #include "strobe/core/atomic_file.h"
@@ -38,6 +39,10 @@ void write_text(const std::string& path, const std::string& text) {
   file.commit();
 }
 
+int64_t bytes_of(const StreamedTensor& tensor) {
+  return tensor.shape.numel() * static_cast<int64_t>(size_of(tensor.dtype));
+}
+
 std::string shard_name(size_t index, size_t count) {
   return fmt::format("model-{:05}-of-{:05}.safetensors", index + 1, count);
 }
@@ -48,33 +53,39 @@ bool is_weights_file(std::string_view name) {
          (name.starts_with("model-") && name.ends_with(".safetensors"));
 }
 
-// Each shard takes the next tensors until one more would be too much.
-std::vector<std::span<const StreamedTensor>> shards_of(std::span<const StreamedTensor> tensors,
-                                                       int64_t max_bytes) {
-  std::vector<std::span<const StreamedTensor>> shards;
-  size_t first = 0;
-  int64_t bytes = 0;
-  for (size_t i = 0; i < tensors.size(); ++i) {
-    const int64_t more = tensors[i].shape.numel() * static_cast<int64_t>(size_of(tensors[i].dtype));
-    if (i > first && bytes + more > max_bytes) {
-      shards.push_back(tensors.subspan(first, i - first));
-      first = i;
-      bytes = 0;
+using Shards = std::vector<std::vector<StreamedTensor>>;
+
+// As transformers cuts them: a shard takes the next tensors until one more would be too much, and
+// what is too much by itself has its own.
+Shards shards_of(const std::vector<StreamedTensor>& tensors, int64_t max_bytes) {
+  Shards shards;
+  std::vector<StreamedTensor> open_shard;
+  int64_t open_bytes = 0;
+  for (const StreamedTensor& tensor : tensors) {
+    const int64_t bytes = bytes_of(tensor);
+    if (bytes > max_bytes) {
+      shards.push_back({tensor});
+      continue;
     }
-    bytes += more;
+    if (open_bytes + bytes > max_bytes) {
+      shards.push_back(std::exchange(open_shard, {}));
+      open_bytes = 0;
+    }
+    open_shard.push_back(tensor);
+    open_bytes += bytes;
   }
-  shards.push_back(tensors.subspan(first));
+  if (!open_shard.empty()) shards.push_back(open_shard);
   return shards;
 }
 
-std::string index_text(const std::vector<std::span<const StreamedTensor>>& shards) {
+std::string index_text(const Shards& shards) {
   int64_t parameters = 0, bytes = 0;
   SortedJson files = SortedJson::object();
   for (size_t i = 0; i < shards.size(); ++i) {
     for (const StreamedTensor& tensor : shards[i]) {
       files[tensor.name] = shard_name(i, shards.size());
       parameters += tensor.shape.numel();
-      bytes += tensor.shape.numel() * static_cast<int64_t>(size_of(tensor.dtype));
+      bytes += bytes_of(tensor);
     }
   }
   const SortedJson index = {{"metadata", {{"total_parameters", parameters}, {"total_size", bytes}}},
@@ -84,16 +95,16 @@ std::string index_text(const std::vector<std::span<const StreamedTensor>>& shard
 
 // Writes config.json and the weights; then removes what there was of other weights.
 void write_folder(const std::string& folder, const std::string& config,
-                  std::span<const StreamedTensor> tensors, int64_t max_shard_bytes) {
+                  const std::vector<StreamedTensor>& tensors, int64_t max_shard_bytes) {
   create_folder(folder);
-  const auto shards = shards_of(tensors, max_shard_bytes);
+  const Shards shards = shards_of(tensors, max_shard_bytes);
   std::set<std::string> written;
   const auto path_of = [&](const std::string& name) {
     written.insert(name);
     return folder + "/" + name;
   };
   if (shards.size() == 1) {
-    write_safetensors(path_of(kSingleFile), tensors, kMetadata);
+    write_safetensors(path_of(kSingleFile), shards[0], kMetadata);
   } else {
     for (size_t i = 0; i < shards.size(); ++i) {
       write_safetensors(path_of(shard_name(i, shards.size())), shards[i], kMetadata);

@@ -24,8 +24,8 @@ struct Gpt2FileFormat {
 };
 
 // Writes config.json and the weights into a folder, made where missing, as transformers reads them.
-// Each file is replaced as a whole; weights of an earlier model there are removed at the end. Throws
-// Error, naming the file, when one cannot be written.
+// Each file is replaced as a whole; weights of an earlier model there are removed at the end.
+// Throws Error, naming the file, when one cannot be written.
 void save_gpt2(Context& ctx, Gpt2& model, const std::string& folder, const Gpt2FileFormat& format);
 void save_gpt2(Context& ctx, Gpt2& model, const std::string& folder, DType file_dtype);
 

@@ -9,6 +9,7 @@
 #include "strobe/core/check.h"
 #include "strobe/core/json.h"
 #include "strobe/core/parallel.h"
+#include "strobe/data/parse_file.h"
 #include "strobe/models/gpt2.h"
 #include "strobe/ops/cast/cast.h"
 
@@ -124,12 +125,7 @@ Gpt2Config load_gpt2_config(const std::string& folder) {
   const MappedFile file(path);
   check(file.bytes().size() <= kLargestConfig, "'", path, "' has ", file.bytes().size(),
         " bytes, allowed are ", kLargestConfig);
-  try {
-    return gpt2_config_from_json(
-        {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()});
-  } catch (const Error& error) {
-    throw_error(fmt::format("'{}': {}", path, error.what()));
-  }
+  return parse_file(file, gpt2_config_from_json);
 }
 
 Gpt2Weights::Gpt2Weights(const std::string& folder)
