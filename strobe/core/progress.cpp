@@ -53,26 +53,29 @@ std::string progress_line(const std::string& label, const ProgressState& state, 
   const std::string numbers =
       fmt::format("{}  loss {:.4f}  {} tokens/s  {} left", count, state.loss,
                   short_number(state.tokens_per_s), short_duration(left));
+  const double share =
+      state.steps > 0 ? static_cast<double>(state.step) / static_cast<double>(state.steps) : 0;
+  return bar_line(label, share, numbers, width);
+}
+
+std::string bar_line(const std::string& label, double share, const std::string& numbers,
+                     int width) {
   const int room = width - static_cast<int>(label.size() + numbers.size()) - 5;
   const int bar = std::min(room, kLongestBar);
   if (bar < 5) return (label + "  " + numbers).substr(0, static_cast<size_t>(std::max(width, 0)));
-  const auto filled =
-      static_cast<int>(state.steps > 0 ? bar * std::min(state.step, state.steps) / state.steps : 0);
+  const auto filled = static_cast<int>(bar * std::clamp(share, 0.0, 1.0));
   return fmt::format("{} [{}{}]  {}", label, std::string(filled, '#'),
                      std::string(bar - filled, '.'), numbers);
 }
 
-Progress::Progress(std::string label, int64_t steps, std::FILE* out)
-    : label_(std::move(label)), out_(out), is_terminal_(can_redraw(out)) {
-  state_.steps = steps;
+ProgressLine::ProgressLine(std::FILE* out) : out_(out), is_terminal_(can_redraw(out)) {}
+
+ProgressLine::~ProgressLine() {
+  if (!is_drawn_) draw();
+  if (is_terminal_ && last_drawn_s_ >= 0) std::fputc('\n', out_);
 }
 
-Progress::~Progress() {
-  if (state_.step > 0 && drawn_step_ != state_.step) draw(state_.step);
-  if (is_terminal_ && drawn_step_ >= 0) std::fputc('\n', out_);
-}
-
-int Progress::width() const {
+int ProgressLine::width() const {
   winsize size = {};
   if (!is_terminal_) return kPlainWidth;
   // The last column stays free: some terminals wrap when it is written.
@@ -80,33 +83,44 @@ int Progress::width() const {
                                                                         : kPlainWidth;
 }
 
-void Progress::draw(int64_t step) {
-  const std::string line = progress_line(label_, state_, width());
+void ProgressLine::draw() {
+  const std::string line = text_(width());
   if (is_terminal_) {
     fmt::print(out_, "\r\x1b[K{}", line);
   } else {
     fmt::print(out_, "{}\n", line);
   }
   std::fflush(out_);
-  drawn_step_ = step;
-  last_drawn_s_ = state_.seconds;
+  is_drawn_ = true;
+  last_drawn_s_ = watch_.seconds();
+}
+
+void ProgressLine::update(std::function<std::string(int)> text, bool is_last) {
+  text_ = std::move(text);
+  is_drawn_ = false;
+  const double pause = is_terminal_ ? kRedrawSeconds : kPlainLineSeconds;
+  if (last_drawn_s_ < 0 || is_last || watch_.seconds() - last_drawn_s_ >= pause) draw();
+}
+
+void ProgressLine::note(const std::string& line) {
+  fmt::print(out_, "{}{}\n", is_terminal_ ? "\r\x1b[K" : "", line);
+  if (is_terminal_ && last_drawn_s_ >= 0) draw();
+  std::fflush(out_);
+}
+
+Progress::Progress(std::string label, int64_t steps, std::FILE* out)
+    : label_(std::move(label)), line_(out) {
+  state_.steps = steps;
 }
 
 void Progress::update(int64_t step, double loss, double tokens_per_s) {
-  state_.step = step;
-  state_.loss = loss;
-  state_.tokens_per_s = tokens_per_s;
-  state_.seconds = watch_.seconds();
-  const double pause = is_terminal_ ? kRedrawSeconds : kPlainLineSeconds;
-  if (last_drawn_s_ < 0 || step == state_.steps || state_.seconds - last_drawn_s_ >= pause) {
-    draw(step);
-  }
-}
-
-void Progress::note(const std::string& line) {
-  fmt::print(out_, "{}{}\n", is_terminal_ ? "\r\x1b[K" : "", line);
-  if (is_terminal_ && drawn_step_ >= 0) draw(drawn_step_);
-  std::fflush(out_);
+  state_ = {.step = step,
+            .steps = state_.steps,
+            .loss = loss,
+            .tokens_per_s = tokens_per_s,
+            .seconds = watch_.seconds()};
+  line_.update([this](int width) { return progress_line(label_, state_, width); },
+               step == state_.steps);
 }
 
 }  // namespace strobe

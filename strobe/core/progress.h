@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <cstdio>
+#include <functional>
 #include <string>
 
 #include "strobe/core/clock.h"
@@ -18,8 +19,12 @@ struct ProgressState {
 };
 
 // "train [#####..............]  120/500  loss 2.3456  12.3k tokens/s  1m 23s left", at most
-// `width` columns (the bar shrinks first). The time left assumes the mean speed so far.
+// `width` columns. The time left assumes the mean speed so far.
 std::string progress_line(const std::string& label, const ProgressState& state, int width);
+
+// "label [#####.....]  numbers" with this share of the bar filled, at most `width` columns: the bar
+// shrinks first.
+std::string bar_line(const std::string& label, double share, const std::string& numbers, int width);
 
 // "12.3k" for 12345: three digits and k, M or G.
 std::string short_number(double value);
@@ -27,30 +32,47 @@ std::string short_number(double value);
 // "2h 05m", "1m 23s", "4s".
 std::string short_duration(double seconds);
 
-// Shows how far long work is: on a terminal one line that is redrawn at most ten times a second,
+// One line that shows how far long work is: on a terminal redrawn at most ten times a second,
 // elsewhere (a pipe, a file, TERM=dumb) a plain line every ten seconds, and the first and the last.
-class Progress {
+class ProgressLine {
  public:
-  Progress(std::string label, int64_t steps, std::FILE* out = stderr);
-  ~Progress();
-  Progress(const Progress&) = delete;
-  Progress& operator=(const Progress&) = delete;
+  explicit ProgressLine(std::FILE* out = stderr);
+  ~ProgressLine();  // draws what is not drawn yet
+  ProgressLine(const ProgressLine&) = delete;
+  ProgressLine& operator=(const ProgressLine&) = delete;
 
-  void update(int64_t step, double loss, double tokens_per_s);
+  // text(width) is the line in at most `width` columns; it may be asked again until the next
+  // update. The last line of the work is drawn at once.
+  void update(std::function<std::string(int)> text, bool is_last);
   // Prints a line of its own, above the bar.
   void note(const std::string& line);
 
  private:
   int width() const;
-  void draw(int64_t step);
+  void draw();
 
-  std::string label_;
   std::FILE* out_;
   bool is_terminal_;
-  ProgressState state_;
+  std::function<std::string(int)> text_;
   Stopwatch watch_;
   double last_drawn_s_ = -1;
-  int64_t drawn_step_ = -1;
+  bool is_drawn_ = true;  // text_ is
+};
+
+// The progress of a training.
+class Progress {
+ public:
+  Progress(std::string label, int64_t steps, std::FILE* out = stderr);
+
+  void update(int64_t step, double loss, double tokens_per_s);
+  // Prints a line of its own, above the bar.
+  void note(const std::string& line) { line_.note(line); }
+
+ private:
+  std::string label_;
+  ProgressState state_;
+  Stopwatch watch_;
+  ProgressLine line_;  // ends first: it may still ask for the text
 };
 
 }  // namespace strobe

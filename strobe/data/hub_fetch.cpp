@@ -2,15 +2,18 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
 #include <set>
+#include <span>
+#include <string_view>
 #include <utility>
 
 #include "strobe/core/check.h"
 #include "strobe/core/json.h"
+#include "strobe/core/mapped_file.h"
 #include "strobe/data/digest.h"
 #include "strobe/data/hub_cache.h"
 #include "strobe/data/hub_client.h"
+#include "strobe/data/safetensors_header.h"
 
 namespace strobe {
 namespace {
@@ -25,16 +28,17 @@ constexpr const char* kWhereThereAreAny[] = {"vocab.json", "merges.txt", "tokeni
 
 // The files that a model.safetensors.index.json names.
 std::set<std::string> shards_of(const std::string& path) {
-  std::ifstream file(path);
-  const Json index = Json::parse(file, nullptr, false);
-  const auto map = index.is_object() ? index.find("weight_map") : index.end();
-  check(map != index.end() && map->is_object() && !map->empty(), "'", path,
-        "' is no index of weights: it has no object \"weight_map\"");
+  const MappedFile index(path);
+  const std::span<const std::byte> bytes = index.bytes();
   std::set<std::string> shards;
-  for (const Json& shard : *map) {
-    check(shard.is_string() && is_inner_path(shard.get<std::string>()), "'", path,
-          "' names a file that cannot be one: ", shard.dump(-1, ' ', true));
-    shards.insert(shard.get<std::string>());
+  try {
+    const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    for (const auto& [tensor, file] : parse_safetensors_index(text)) shards.insert(file);
+  } catch (const Error& error) {
+    throw_error(fmt::format("cannot read '{}': {}", path, error.what()));
+  }
+  for (const std::string& file : shards) {
+    check(is_inner_path(file), "'", path, "' names a file that cannot be one: ", in_quotes(file));
   }
   return shards;
 }

@@ -33,6 +33,7 @@ void PartialFile::append(std::span<const std::byte> bytes) {
 }
 
 void PartialFile::clear() {
+  if (bytes_ == 0) return;  // nor is a device such as /dev/full shortened
   require(ftruncate(file_, 0) == 0);
   bytes_ = 0;
 }
