@@ -21,6 +21,8 @@ class AtomicFile {
 
   void write(std::span<const std::byte> bytes);
   void write(std::string_view text);
+  // Replaces bytes from `offset` on, all of which are written already.
+  void overwrite(int64_t offset, std::span<const std::byte> bytes);
 
   // Written so far.
   int64_t bytes() const { return bytes_; }
@@ -29,6 +31,7 @@ class AtomicFile {
   void commit();
 
  private:
+  void write_at(int64_t offset, std::span<const std::byte> bytes);
   [[noreturn]] void fail(const char* verb) const;
 
   std::string path_;

@@ -43,6 +43,19 @@ TEST(AtomicFileTest, AppearsWholeWhenCommitted) {
   EXPECT_EQ(error_of([&] { file.commit(); }), "'" + path + "' is committed already");
 }
 
+TEST(AtomicFileTest, WhatIsWrittenCanBeReplaced) {
+  const TemporaryFolder folder;
+  AtomicFile file(folder.path() + "/some");
+  file.write("length? ");
+  file.write("content");
+  file.overwrite(0, std::as_bytes(std::span("length 7", 8)));
+  file.write("s");
+  EXPECT_EQ(error_of([&] { file.overwrite(15, std::as_bytes(std::span("ab", 2))); }),
+            "bytes 15 to 17 of '" + folder.path() + "/some', which has 16");
+  file.commit();
+  EXPECT_EQ(content_of(folder.path() + "/some"), "length 7contents");
+}
+
 TEST(AtomicFileTest, LeavesNothingWhenNotCommitted) {
   const TemporaryFolder folder;
   const std::string path = folder.file("some", "old");
