@@ -9,6 +9,7 @@ namespace strobe {
 int info_command(const Arguments& arguments);
 int train_command(const Arguments& arguments);
 int compare_command(const Arguments& arguments);
+int report_command(const Arguments& arguments);
 int bench_command(const Arguments& arguments);  // of one of the two:
 int bench_attention_command(const Arguments& arguments);
 int bench_train_command(const Arguments& arguments);

@@ -31,6 +31,7 @@ constexpr Command kCommands[] = {
     {"train", "trains a GPT-2 on a text", strobe::train_command},
     {"compare", "trains the same model with each attention and shows the difference",
      strobe::compare_command},
+    {"report", "writes an HTML page about results files", strobe::report_command},
     {"bench", "times attention and training steps", strobe::bench_command},
 };
 

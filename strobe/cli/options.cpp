@@ -91,6 +91,11 @@ void OptionParser::positional(std::string& value, const char* name, const char* 
   app_.add_option(name, value, help)->required()->option_text(" ");
 }
 
+void OptionParser::positional(std::vector<std::string>& values, const char* name,
+                              const char* help) {
+  app_.add_option(name, values, help)->required()->option_text("...");
+}
+
 bool OptionParser::parse(const Arguments& arguments) {
   try {
     app_.parse(Arguments(arguments.rbegin(), arguments.rend()));  // CLI11 takes them last first

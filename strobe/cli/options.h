@@ -46,6 +46,8 @@ class OptionParser {
 
   // A word without a name, which has to be there: the NAME of `strobe fetch NAME`.
   void positional(std::string& value, const char* name, const char* help);
+  // One or more of them.
+  void positional(std::vector<std::string>& values, const char* name, const char* help);
 
   // Sets the options. False when --help was asked for, and printed. Throws UsageError for a word
   // that is no option, a value that cannot be read or is not allowed, and a value that is missing.

@@ -187,7 +187,7 @@ TEST(TrainingRuns, MissingFieldsAreNamed) {
   EXPECT_EQ(error_of([] {
               training_runs({{{"kind", "step"}, {"attention", "flash"}}});
             }),
-            "a row of kind \"step\" has no number \"loss\"");
+            "a row of kind \"step\" has no number \"step\"");
   EXPECT_EQ(error_of([] {
               training_runs({{{"kind", "step"}}});
             }),

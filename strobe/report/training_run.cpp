@@ -38,24 +38,48 @@ TrainingRun& run_of(std::vector<TrainingRun>& runs, const Json& row) {
   return runs.back();
 }
 
-// A step whose loss is null (NaN) is where the run stopped: its summary says so.
-void add_step(TrainingRun& run, const Json& row) {
-  if (row.contains("loss") && row["loss"].is_null()) return;
-  run.losses.push_back(number(row, "loss"));
-  run.step_ms.push_back(number(row, "step_ms"));
-  run.attention_ms.push_back(number(row, "attention_ms"));
-  run.tokens.push_back(number(row, "tokens"));
-}
-
-void add_summary(TrainingRun& run, const Json& row) {
-  if (row.value("ending", "finished") != "finished") {
-    run.error = row.value("reason", "");
-    if (run.error.empty()) run.error = row.value("ending", "");
-  }
+void add_peaks(TrainingRun& run, const Json& row) {
   run.peak_total_bytes = number(row, "peak_total_bytes");
   run.peak_rss_bytes = number(row, "peak_rss_bytes");
   run.peak_bytes = numbers(row, "peak_bytes");
   run.at_peak_bytes = numbers(row, "at_peak_bytes");
+}
+
+// Forgets step number `step` and those after it: a run that was resumed does them again.
+void go_back_before(TrainingRun& run, double step) {
+  const auto first = std::lower_bound(run.steps.begin(), run.steps.end(), step);
+  const auto kept = static_cast<size_t>(first - run.steps.begin());
+  for (auto* values : {&run.steps, &run.losses, &run.step_ms, &run.attention_ms, &run.tokens}) {
+    values->resize(kept);
+  }
+  std::erase_if(run.validations, [&](const auto& v) { return v.first >= step; });
+}
+
+// A step whose loss is null (NaN) is where the run stopped: its summary says so.
+void add_step(TrainingRun& run, const Json& row) {
+  if (row.contains("loss") && row["loss"].is_null()) return;
+  const double step = number(row, "step");
+  if (run.has_steps() && step <= run.steps.back()) go_back_before(run, step);
+  run.losses.push_back(number(row, "loss"));
+  run.step_ms.push_back(number(row, "step_ms"));
+  run.attention_ms.push_back(number(row, "attention_ms"));
+  run.tokens.push_back(number(row, "tokens"));
+  run.steps.push_back(step);
+  if (row.contains("peak_total_bytes")) add_peaks(run, row);  // so far, if no summary follows
+}
+
+void add_summary(TrainingRun& run, const Json& row) {
+  run.ending = row.value("ending", "finished");
+  if (run.ending != "finished") {
+    run.error = row.value("reason", "");
+    if (run.error.empty()) run.error = run.ending;
+  }
+  add_peaks(run, row);
+}
+
+void add_validation(TrainingRun& run, const Json& row) {
+  if (row.contains("loss") && row["loss"].is_null()) return;
+  run.validations.emplace_back(number(row, "step"), number(row, "loss"));
 }
 
 double sum(std::span<const double> values) {
@@ -75,17 +99,26 @@ double ratio(double a, double b) { return b > 0 ? a / b : std::nan(""); }
 
 }  // namespace
 
+void add_training_row(std::vector<TrainingRun>& runs, const Json& row) {
+  const std::string& kind = row["kind"].get_ref<const std::string&>();
+  if (kind == "provenance" && row.contains("attention")) {
+    TrainingRun& run = run_of(runs, row);
+    run.implementation = row.value("attention_impl", "");
+    run.ending = run.error = "";  // it begins, or goes on
+  }
+  if (kind == "step") add_step(run_of(runs, row), row);
+  if (kind == "validation") add_validation(run_of(runs, row), row);
+  if (kind == "summary") add_summary(run_of(runs, row), row);
+  if (kind == "error") {
+    TrainingRun& run = run_of(runs, row);
+    run.ending = "failed";
+    run.error = row.value("message", "unknown error");
+  }
+}
+
 std::vector<TrainingRun> training_runs(const JsonRows& rows) {
   std::vector<TrainingRun> runs;
-  for (const Json& row : rows) {
-    const std::string& kind = row["kind"].get_ref<const std::string&>();
-    if (kind == "provenance" && row.contains("attention")) {
-      run_of(runs, row).implementation = row.value("attention_impl", "");
-    }
-    if (kind == "step") add_step(run_of(runs, row), row);
-    if (kind == "summary") add_summary(run_of(runs, row), row);
-    if (kind == "error") run_of(runs, row).error = row.value("message", "unknown error");
-  }
+  for (const Json& row : rows) add_training_row(runs, row);
   return runs;
 }
 

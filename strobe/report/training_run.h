@@ -12,23 +12,29 @@ namespace strobe {
 struct TrainingRun {
   std::string attention;       // as it was asked for: "flash"
   std::string implementation;  // what ran: "cpu_flash_avx512"
+  std::vector<double> steps;   // their numbers, ascending
   std::vector<double> losses;
   std::vector<double> step_ms;
   std::vector<double> attention_ms;
   std::vector<double> tokens;
-  double peak_total_bytes = 0;                  // of the arena
-  double peak_rss_bytes = 0;                    // of the process
-  std::map<std::string, double> peak_bytes;     // of each category by itself
-  std::map<std::string, double> at_peak_bytes;  // when the total peaked: adds up to it
-  std::string error;                            // why it ended early; empty if it did not
+  std::vector<std::pair<double, double>> validations;  // step and loss
+  double peak_total_bytes = 0;                         // of the arena
+  double peak_rss_bytes = 0;                           // of the process
+  std::map<std::string, double> peak_bytes;            // of each category by itself
+  std::map<std::string, double> at_peak_bytes;         // when the total peaked: adds up to it
+  std::string ending;  // "finished", "interrupted", "diverged", "failed"; empty: it does not say
+  std::string error;   // why it ended early; empty if it did not
 
   bool has_steps() const { return !losses.empty(); }
 };
 
 // The runs of a results file, in the order in which they come: rows of kind "provenance", "step",
-// "summary" and "error" belong to the run that "attention" names, others are passed over. Throws
-// Error when a field is missing.
+// "validation", "summary" and "error" belong to the run that "attention" names, others are passed
+// over. A run that was resumed goes on after the step that it went back to. Throws Error when a
+// field is missing.
 std::vector<TrainingRun> training_runs(const JsonRows& rows);
+// Adds one row to the runs so far.
+void add_training_row(std::vector<TrainingRun>& runs, const Json& row);
 
 // The first step also touches new memory and prepares kernels, so times leave it out (unless it is
 // the only one); losses do not.

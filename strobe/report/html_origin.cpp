@@ -1,0 +1,180 @@
+// Where the figures come from, and the commands that repeat them.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+
+#include "strobe/report/html_sections.h"
+#include "strobe/report/units.h"
+
+namespace strobe {
+namespace {
+
+// A word as a shell takes it.
+std::string shell_word(const std::string& word) {
+  constexpr std::string_view kPlain =
+      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./,:=+-@%";
+  if (!word.empty() && word.find_first_not_of(kPlain) == std::string::npos) return word;
+  std::string result = "'";
+  for (char c : word) {
+    if (c == '\'') {
+      result += "'\\''";
+    } else {
+      result += c;
+    }
+  }
+  return result + "'";
+}
+
+std::string flag_of(std::string name) {
+  std::ranges::replace(name, '_', '-');
+  return "--" + name;
+}
+
+// The options of a row as the command line takes them; where results went does not matter.
+std::string options_words(const Json& options) {
+  std::string words;
+  for (const auto& [name, value] : options.items()) {
+    if (name == "out" || name == "json" || value.is_null()) continue;
+    if (value.is_boolean()) {
+      words += " " + (value.get<bool>() ? flag_of(name) : "--no-" + flag_of(name).substr(2));
+      continue;
+    }
+    const std::string text = value.is_string() ? value.get<std::string>() : value.dump();
+    if (text.empty()) continue;
+    words += " " + flag_of(name) + " " + shell_word(text);
+  }
+  return words;
+}
+
+// What the user typed, or where a row does not say, every option as it was resolved.
+std::string provenance_command(const Json& row) {
+  const auto argv = row.find("argv");
+  if (argv != row.end() && argv->is_array() && !argv->empty()) {
+    std::string words = "./run";
+    for (const Json& word : *argv) {
+      words += " " + shell_word(word.is_string() ? word.get<std::string>() : word.dump());
+    }
+    return words;
+  }
+  const auto options = row.find("options");
+  if (options == row.end() || !options->is_object()) return "";
+  const std::string command = text_or_empty(row, "command");
+  return "./run " + (command.empty() ? "train" : command) + options_words(*options);
+}
+
+// A row of a benchmark has no options: they are in its fields.
+std::string bench_command(const Json& row) {
+  const std::string op = text_or_empty(row, "op"), preset = text_or_empty(row, "preset");
+  if (row.contains("peer")) return "bench/peers/cpu_peers.py FILE --json FILE";
+  const std::string command = "./run bench " + shell_word(op);
+  if (op == "attention" && !preset.empty() && preset != "none") {
+    return command + " --preset " + shell_word(preset);
+  }
+  constexpr std::pair<const char*, const char*> kAttention[] = {{"batch", "batch"},
+                                                                {"heads_q", "heads"},
+                                                                {"heads_kv", "kv_heads"},
+                                                                {"seq_q", "seq"},
+                                                                {"seq_k", "seq_k"},
+                                                                {"head_dim", "head_dim"},
+                                                                {"dtype", "dtype"},
+                                                                {"mask", "mask"},
+                                                                {"window_left", "window_left"},
+                                                                {"dropout", "dropout"},
+                                                                {"window_right", "window_right"}};
+  constexpr std::pair<const char*, const char*> kTrain[] = {
+      {"n_layer", "n_layer"},       {"n_head", "n_head"},
+      {"n_embd", "n_embd"},         {"n_positions", "n_positions"},
+      {"vocab_size", "vocab_size"}, {"dropout", "dropout"},
+      {"dtype", "dtypes"}};
+  Json options = Json::object();
+  const auto take = [&](const auto& names) {
+    for (const auto& [field, option] : names) {
+      if (row.contains(field)) options[option] = row[field];
+    }
+  };
+  if (op == "attention") take(kAttention);
+  if (op == "train") {
+    take(kTrain);
+    options["shapes"] = text_or_empty(row, "batch") + "x" + text_or_empty(row, "seq_q");
+  }
+  return options.empty() ? "" : command + options_words(options);
+}
+
+// Each command once, in the order in which they come.
+std::vector<std::string> commands_of(const ResultsFile& file) {
+  constexpr size_t kMost = 24;
+  std::vector<std::string> commands;
+  const auto add = [&](const std::string& command) {
+    const bool is_known = std::ranges::find(commands, command) != commands.end();
+    if (!command.empty() && !is_known && commands.size() < kMost) commands.push_back(command);
+  };
+  if (!file.provenance.is_null()) add(provenance_command(file.provenance));
+  for (const Json& row : file.benches) add(bench_command(row));
+  return commands;
+}
+
+// The row that says most about program and machine.
+Json origin_row(const ResultsFile& file) {
+  if (!file.provenance.is_null()) return file.provenance;
+  for (const JsonRows* rows : {&file.benches, &file.generations, &file.sweeps, &file.masks}) {
+    if (!rows->empty()) return rows->front();
+  }
+  return Json::object();
+}
+
+Markup facts_of(const ResultsFile& file, const Words& say) {
+  const Json row = origin_row(file);
+  Markup facts;
+  const auto add = [&](const std::string& name, const std::string& value) {
+    if (!value.empty()) facts += element("dt", name) + element("dd", value);
+  };
+  const auto joined = [](std::initializer_list<std::string> parts) {
+    std::string text;
+    for (const std::string& part : parts) {
+      if (!part.empty()) text += (text.empty() ? "" : ", ") + part;
+    }
+    return text;
+  };
+  const auto said = [&](const char* field) { return text_or_empty(row, field); };
+  const auto counted = [&](const char* field, Message message) {
+    return said(field).empty() ? "" : say(message, said(field));
+  };
+  add(say("file"), file.path);
+  add(say("date"), said("date"));
+  const double memory = number_or_nan(row, "memory_bytes");
+  add(say("machine"),
+      joined({said("cpu"), counted("cores", "{0} cores"), counted("threads", "{0} threads"),
+              said("isa"), memory > 0 ? bytes_text(memory) : ""}));
+  add(say("program"),
+      joined({said("strobe").empty() ? "" : "Strobe " + said("strobe"),
+              said("git").empty() ? "" : "git " + said("git"), said("build_type"), said("compiler"),
+              said("onednn").empty() ? "" : "oneDNN " + said("onednn"), said("peer")}));
+  return element("dl", {{"class", "facts"}}, facts);
+}
+
+std::string checkout_of(const ResultsFile& file) {
+  std::string git = text_or_empty(origin_row(file), "git");
+  git = git.substr(0, git.find('+'));
+  return git.empty() || git == "unknown" ? "" : "git checkout " + shell_word(git) + "\n";
+}
+
+}  // namespace
+
+Section origin_section(const std::vector<ResultsFile>& files, const Words& say) {
+  Section section{.title = say("Where this comes from, and how to repeat it")};
+  for (const ResultsFile& file : files) {
+    if (files.size() > 1) section.body += element("h3", file.path);
+    section.body += facts_of(file, say);
+    std::string commands;
+    for (const std::string& command : commands_of(file)) commands += command + "\n";
+    if (commands.empty()) continue;
+    section.body += element("pre", element("code", checkout_of(file) + commands));
+    if (text_or_empty(origin_row(file), "git").find('+') != std::string::npos) {
+      section.body += element("p", say("The program had changes that are not in that commit."));
+    }
+  }
+  return section;
+}
+
+}  // namespace strobe
