@@ -6,17 +6,19 @@ int bench_command(const Arguments& arguments) {
   const std::string what = arguments.empty() ? "" : arguments.front();
   if (what == "--help" || what == "-h") {
     fmt::print(
-        "Times Strobe against oneDNN's matrix product on this machine.\n\n"
-        "Usage: strobe bench attention|train [OPTIONS]\n\n"
+        "Times Strobe against what this machine can do at most.\n\n"
+        "Usage: strobe bench attention|train|generate [OPTIONS]\n\n"
         "  attention  the forward and backward pass of attention, by shape\n"
-        "  train      whole training steps of a GPT-2\n\n"
-        "`strobe bench attention --help` and `strobe bench train --help` explain the options.\n");
+        "  train      whole training steps of a GPT-2\n"
+        "  generate   reading prompts and continuing them, token by token\n\n"
+        "`strobe bench WHAT --help` explains the options.\n");
     return 0;
   }
   const Arguments rest(arguments.begin() + (arguments.empty() ? 0 : 1), arguments.end());
   if (what == "attention") return bench_attention_command(rest);
   if (what == "train") return bench_train_command(rest);
-  throw UsageError(fmt::format("bench of '{}', allowed are attention and train", what));
+  if (what == "generate") return bench_generate_command(rest);
+  throw UsageError(fmt::format("bench of '{}', allowed are attention, train and generate", what));
 }
 
 }  // namespace strobe

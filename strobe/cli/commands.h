@@ -8,10 +8,12 @@ namespace strobe {
 // the signal's number when one (Ctrl-C: 130) stopped the work early; what went wrong they throw.
 int info_command(const Arguments& arguments);
 int train_command(const Arguments& arguments);
+int generate_command(const Arguments& arguments);
 int compare_command(const Arguments& arguments);
 int report_command(const Arguments& arguments);
-int bench_command(const Arguments& arguments);  // of one of the two:
+int bench_command(const Arguments& arguments);  // of one of these:
 int bench_attention_command(const Arguments& arguments);
 int bench_train_command(const Arguments& arguments);
+int bench_generate_command(const Arguments& arguments);
 
 }  // namespace strobe

@@ -29,6 +29,7 @@ struct Command {
 constexpr Command kCommands[] = {
     {"info", "what this program and this machine can do", strobe::info_command},
     {"train", "trains a GPT-2 on a text", strobe::train_command},
+    {"generate", "continues texts with a GPT-2", strobe::generate_command},
     {"compare", "trains the same model with each attention and shows the difference",
      strobe::compare_command},
     {"report", "writes an HTML page about results files", strobe::report_command},
