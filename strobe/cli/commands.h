@@ -10,6 +10,8 @@ int info_command(const Arguments& arguments);
 int train_command(const Arguments& arguments);
 int generate_command(const Arguments& arguments);
 int compare_command(const Arguments& arguments);
+int masks_command(const Arguments& arguments);
+int fetch_command(const Arguments& arguments);
 int report_command(const Arguments& arguments);
 int bench_command(const Arguments& arguments);  // of one of these:
 int bench_attention_command(const Arguments& arguments);

@@ -32,6 +32,9 @@ constexpr Command kCommands[] = {
     {"generate", "continues texts with a GPT-2", strobe::generate_command},
     {"compare", "trains the same model with each attention and shows the difference",
      strobe::compare_command},
+    {"masks", "shows what attention sees under each mask, and what that changes",
+     strobe::masks_command},
+    {"fetch", "loads a model from a hub", strobe::fetch_command},
     {"report", "writes an HTML page about results files", strobe::report_command},
     {"bench", "times attention and training steps", strobe::bench_command},
 };
