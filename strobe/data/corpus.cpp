@@ -96,7 +96,7 @@ std::unique_ptr<Corpus> lab_corpus() {
 }
 
 std::unique_ptr<Corpus> open_corpus(const std::string& data) {
-  return data == "lab" ? lab_corpus() : open_file(data);
+  return data == kLabData ? lab_corpus() : open_file(data);
 }
 
 }  // namespace strobe

@@ -28,7 +28,8 @@ std::unique_ptr<Corpus> text_corpus(std::string name, std::string text);
 // fox jumps over the lazy dog. " repeated 30 times, 1350 bytes.
 std::unique_ptr<Corpus> lab_corpus();
 
-// What `--data` names: `lab` is the built-in one, everything else a path (./lab for a file "lab").
+// What `--data` names: this is the built-in one, everything else a path (./lab for a file "lab").
+constexpr std::string_view kLabData = "lab";
 std::unique_ptr<Corpus> open_corpus(const std::string& data);
 
 }  // namespace strobe

@@ -143,10 +143,9 @@ TEST(CorpusTest, LabIs300SamplesOf1350Bytes) {
 }
 
 TEST(PackedTest, EveryTokenButTheFirstIsPredictedOnce) {
-  const ByteTokenizer tokenizer;
   const std::string text = "abcdefghijk";  // 11 tokens
   const auto corpus = text_corpus("text", text);
-  const auto windows = packed_windows(*corpus, tokenizer, 4);
+  const auto windows = packed_windows(byte_sequence(*corpus), 4);
   ASSERT_EQ(windows->size(), 3);  // a-d, d-g, g-j; k is left over
   EXPECT_EQ(read(*windows, 0, 4).tokens, ids("abcd"));
   EXPECT_EQ(read(*windows, 1, 4).tokens, ids("defg"));
@@ -157,11 +156,10 @@ TEST(PackedTest, EveryTokenButTheFirstIsPredictedOnce) {
 }
 
 TEST(PackedTest, TheSmallestTextIsOneWindow) {
-  const ByteTokenizer tokenizer;
-  EXPECT_EQ(packed_windows(*text_corpus("text", "abcd"), tokenizer, 4)->size(), 1);
-  EXPECT_ERROR(packed_windows(*text_corpus("text", "abc"), tokenizer, 4),
-               "less than one window of 4");
-  EXPECT_ERROR(packed_windows(*text_corpus("text", "abc"), tokenizer, 1), "at least 2");
+  const auto four = text_corpus("text", "abcd"), three = text_corpus("text", "abc");
+  EXPECT_EQ(packed_windows(byte_sequence(*four), 4)->size(), 1);
+  EXPECT_ERROR(packed_windows(byte_sequence(*three), 4), "less than one window of 4");
+  EXPECT_ERROR(packed_windows(byte_sequence(*three), 1), "at least 2");
 }
 
 TEST(PaddedTest, CutsAndFillsLines) {
@@ -251,7 +249,7 @@ class BatchesTest : public ::testing::Test {
     std::string text;
     for (int i = 0; i < 70; ++i) text += static_cast<char>(i);
     corpus_ = text_corpus("text", text);
-    windows_ = packed_windows(*corpus_, tokenizer_, 4);
+    windows_ = packed_windows(byte_sequence(*corpus_), 4);
   }
   static std::vector<int32_t> first_tokens(const Batch& batch) {
     std::vector<int32_t> first;
@@ -261,7 +259,6 @@ class BatchesTest : public ::testing::Test {
     return first;
   }
 
-  ByteTokenizer tokenizer_;
   std::unique_ptr<Corpus> corpus_;
   std::unique_ptr<Dataset> windows_;
 };

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <string>
+#include <utility>
 
 #include "strobe/core/check.h"
 #include "strobe/data/batch.h"
@@ -11,25 +12,22 @@ namespace {
 
 class PackedWindows final : public Dataset {
  public:
-  PackedWindows(const Corpus& corpus, const ByteTokenizer& tokenizer, int64_t seq)
-      : corpus_(corpus), tokenizer_(tokenizer), seq_(seq), size_((corpus.bytes() - 1) / (seq - 1)) {
-    check(size_ > 0, "the text '", corpus.name(), "' has ", corpus.bytes(),
+  PackedWindows(std::unique_ptr<TokenSequence> tokens, int64_t seq)
+      : tokens_(std::move(tokens)), seq_(seq), size_((tokens_->size() - 1) / (seq - 1)) {
+    check(size_ > 0, "the text '", tokens_->name(), "' has ", tokens_->size(),
           " tokens, less than one window of ", seq, ": give a longer text or a smaller seq");
   }
 
   int64_t size() const override { return size_; }
 
   int64_t read(int64_t index, std::span<int32_t> tokens, std::span<int32_t> labels) const override {
-    std::string text(static_cast<size_t>(seq_), '\0');
-    corpus_.read(index * (seq_ - 1), text);
-    std::ranges::copy(tokenizer_.encode(text, SpecialNames::text), tokens.begin());
+    tokens_->read(index * (seq_ - 1), tokens);
     std::ranges::copy(tokens, labels.begin());
     return seq_;
   }
 
  private:
-  const Corpus& corpus_;
-  const ByteTokenizer& tokenizer_;
+  std::unique_ptr<TokenSequence> tokens_;
   int64_t seq_;
   int64_t size_;
 };
@@ -46,7 +44,7 @@ class PaddedLines final : public Dataset {
 
   int64_t read(int64_t index, std::span<int32_t> tokens, std::span<int32_t> labels) const override {
     const Line line = lines_[static_cast<size_t>(index)];
-    // No tokenizer's token is longer than this, so the text beyond cannot matter.
+    // GPT-2's longest token: the text beyond rarely matters, and a line may be gigabytes.
     constexpr int64_t longest_token_bytes = 128;
     std::string text(static_cast<size_t>(std::min(line.bytes, seq_ * longest_token_bytes)), '\0');
     corpus_.read(line.begin, text);
@@ -91,10 +89,9 @@ class PaddedLines final : public Dataset {
 
 }  // namespace
 
-std::unique_ptr<Dataset> packed_windows(const Corpus& corpus, const ByteTokenizer& tokenizer,
-                                        int64_t seq) {
+std::unique_ptr<Dataset> packed_windows(std::unique_ptr<TokenSequence> tokens, int64_t seq) {
   check(seq >= 2, "seq is ", seq, ", allowed is at least 2: a sample predicts seq − 1 tokens");
-  return std::make_unique<PackedWindows>(corpus, tokenizer, seq);
+  return std::make_unique<PackedWindows>(std::move(tokens), seq);
 }
 
 std::unique_ptr<Dataset> padded_lines(const Corpus& corpus, const Tokenizer& tokenizer,

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "strobe/data/corpus.h"
+#include "strobe/data/token_sequence.h"
 #include "strobe/data/tokenizer.h"
 
 namespace strobe {
@@ -37,11 +38,11 @@ class Dataset {
                        std::span<int32_t> labels) const = 0;
 };
 
-// Throws Error when the text does not give a single sample: packed, when it is shorter than `seq`
-// tokens; padded, when all lines are empty. `corpus` and `tokenizer` must outlive the dataset.
-std::unique_ptr<Dataset> packed_windows(const Corpus& corpus, const ByteTokenizer& tokenizer,
-                                        int64_t seq);
-// Reads the text once for where its lines begin: 16 bytes of memory for each.
+// Throw Error when there is not a single sample: packed, when the text is shorter than `seq` tokens;
+// padded, when all lines are empty.
+std::unique_ptr<Dataset> packed_windows(std::unique_ptr<TokenSequence> tokens, int64_t seq);
+// `corpus` and `tokenizer` must outlive the dataset. Reads the text once for where its lines begin: 16 bytes of memory for each. Of a line, only the
+// first 128 · `seq` bytes are read.
 std::unique_ptr<Dataset> padded_lines(const Corpus& corpus, const Tokenizer& tokenizer,
                                       int64_t seq);
 
