@@ -22,6 +22,16 @@ struct Descriptor {
   }
 };
 
+// For the pages that are mapped as a whole. It is advice: where the system does not take it, the
+// pages are as they were.
+void advise(std::span<const std::byte> mapped, int advice) {
+  static const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  const auto first = reinterpret_cast<uintptr_t>(mapped.data());
+  const uintptr_t begin = (first + page - 1) / page * page;
+  const uintptr_t end = (first + mapped.size()) / page * page;
+  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, advice);
+}
+
 }  // namespace
 
 MappedFile::MappedFile(const std::string& path) : path_(path) {
@@ -52,13 +62,8 @@ MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   return *this;
 }
 
-void release_pages(std::span<const std::byte> mapped) {
-  static const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
-  const auto first = reinterpret_cast<uintptr_t>(mapped.data());
-  const uintptr_t begin = (first + page - 1) / page * page;
-  const uintptr_t end = (first + mapped.size()) / page * page;
-  // Advice: where the system does not take it, the pages stay, and nothing else changes.
-  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
-}
+void prefetch_pages(std::span<const std::byte> mapped) { advise(mapped, MADV_WILLNEED); }
+
+void release_pages(std::span<const std::byte> mapped) { advise(mapped, MADV_DONTNEED); }
 
 }  // namespace strobe

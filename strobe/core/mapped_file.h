@@ -30,6 +30,9 @@ class MappedFile {
   std::span<const std::byte> bytes_;
 };
 
+// Begins to read mapped pages from the disk, all at once, and does not wait for them.
+void prefetch_pages(std::span<const std::byte> mapped);
+
 // Takes mapped pages out of this process's memory; they come back from the file when touched again.
 // The pages at both ends that are mapped in part only stay.
 void release_pages(std::span<const std::byte> mapped);

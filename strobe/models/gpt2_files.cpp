@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <set>
 #include <utility>
 #include <vector>
@@ -163,12 +164,16 @@ void check_format(const Gpt2FileFormat& format) {
 
 Gpt2 load_gpt2(Context& ctx, const std::string& folder, DType dtype, bool is_trainable) {
   const Gpt2Weights weights(folder);
+  weights.prefetch();
   Gpt2 model(ctx, weights.config(), dtype, is_trainable);
-  model.for_each_parameter([&](Parameter& p) {
-    const Tensor& first = p.master.has_data() ? p.master : p.value;
-    weights.read(ctx, p.hf_name, first);
-    if (p.value.data != first.data) cast(ctx, {.from = first, .to = p.value});
-  });
+  // By name, which is the order in the files: a disk is read from front to back.
+  std::map<std::string_view, Parameter*> parameters;
+  model.for_each_parameter([&](Parameter& p) { parameters.emplace(p.hf_name, &p); });
+  for (const auto& [name, p] : parameters) {
+    const Tensor& first = p->master.has_data() ? p->master : p->value;
+    weights.read(ctx, name, first);
+    if (p->value.data != first.data) cast(ctx, {.from = first, .to = p->value});
+  }
   return model;
 }
 

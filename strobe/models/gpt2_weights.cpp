@@ -218,6 +218,10 @@ int64_t Gpt2Weights::bytes() const {
   return sum;
 }
 
+void Gpt2Weights::prefetch() const {
+  for (const auto& [name, source] : sources_) prefetch_pages(file_.bytes(source.name));
+}
+
 void Gpt2Weights::read(Context& ctx, std::string_view name, const Tensor& to) const {
   const auto found = sources_.find(name);
   check(found != sources_.end(), "GPT-2 has no parameter ", in_quotes(name));

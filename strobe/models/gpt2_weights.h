@@ -38,6 +38,9 @@ class Gpt2Weights {
   // Of the parameters as they lie in the files.
   int64_t bytes() const;
 
+  // Begins to read all parameters from the disk: for who reads them all at once.
+  void prefetch() const;
+
   // Sets `to`, contiguous f32, f16 or bf16 of the parameter's shape, to the values of the parameter
   // of this name (ours), rounded where its type is narrower. What was read of the files leaves this
   // process's memory again.
