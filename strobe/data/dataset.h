@@ -38,11 +38,11 @@ class Dataset {
                        std::span<int32_t> labels) const = 0;
 };
 
-// Throw Error when there is not a single sample: packed, when the text is shorter than `seq` tokens;
-// padded, when all lines are empty.
+// Both throw Error when there is not a single sample: packed, when the text is shorter than `seq`
+// tokens; padded, when all lines are empty.
 std::unique_ptr<Dataset> packed_windows(std::unique_ptr<TokenSequence> tokens, int64_t seq);
-// `corpus` and `tokenizer` must outlive the dataset. Reads the text once for where its lines begin: 16 bytes of memory for each. Of a line, only the
-// first 128 · `seq` bytes are read.
+// `corpus` and `tokenizer` must outlive the dataset. Reads the text once for where its lines begin,
+// 16 bytes of memory for each; of a line, the first 128 · `seq` bytes count.
 std::unique_ptr<Dataset> padded_lines(const Corpus& corpus, const Tokenizer& tokenizer,
                                       int64_t seq);
 

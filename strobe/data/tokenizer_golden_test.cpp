@@ -3,6 +3,7 @@
 
 #include "strobe/core/json.h"
 #include "strobe/data/bpe_tokenizer.h"
+#include "strobe/data/bpe_trainer.h"
 #include "strobe/data/token_batch.h"
 #include "tests/testkit/files.h"
 
@@ -113,6 +114,25 @@ TEST(TokenizerGoldenTest, BatchesAreCutAndFilledUp) {
     EXPECT_EQ(batch.tokens, tokens) << one;
     EXPECT_EQ(our_real, real) << one;
   }
+}
+
+// The ids of that library are ours and one: its end of text comes first.
+TEST(TokenizerGoldenTest, TheSameTextGivesTheSameVocabulary) {
+  const std::string text = golden("text.txt");
+  WordCounts words;
+  ASSERT_TRUE(words.add(std::string_view(text)));
+  const BpeVocabulary ours = train_bpe(words, {.vocab_size = 1500});
+  const BpeVocabulary theirs = parse_tokenizer_json(golden("tokenizer.json"));
+  ASSERT_EQ(ours.tokens.size(), 1500u);
+  for (size_t i = 0; i < 1499; ++i) {
+    ASSERT_EQ(ours.tokens[i].name, theirs.tokens[i + 1].name) << i;
+  }
+  ASSERT_EQ(ours.merges.size(), theirs.merges.size());
+  for (size_t i = 0; i < ours.merges.size(); ++i) {
+    ASSERT_EQ(ours.merges[i].left + 1, theirs.merges[i].left) << i;
+    ASSERT_EQ(ours.merges[i].right + 1, theirs.merges[i].right) << i;
+  }
+  EXPECT_EQ(ours.tokens.back().name, kEndOfTextName);
 }
 
 }  // namespace

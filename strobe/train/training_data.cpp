@@ -63,16 +63,19 @@ void encode(const TrainOptions& options, const Corpus& corpus, const Tokenizer& 
             const EncodingProgress& progress) {
   create_folder(options.out);
   TokenFileWriter writer(encoded_path(options), tokenizer, number_of_text(options, corpus));
-  const EncodeTextEvents events = {
-      .tokens = [&](std::span<const int32_t> tokens) { writer.write(tokens); },
-      .progress = [&](int64_t done) { return !progress || progress(done, corpus.bytes()); }};
+  const auto encode_long = [&](const LongText& text) {
+    return encode_text(
+        tokenizer, text, SpecialNames::tokens,
+        [&](std::span<const int32_t> tokens) { writer.write(tokens); },
+        [&](int64_t done) { return !progress || progress(done, corpus.bytes()); });
+  };
   bool is_done = false;
   if (options.data == kLabData) {
     std::string text(static_cast<size_t>(corpus.bytes()), '\0');
     corpus.read(0, text);
-    is_done = encode_text(tokenizer, text, SpecialNames::tokens, events);
+    is_done = encode_long(std::string_view(text));
   } else {
-    is_done = encode_file(tokenizer, MappedFile(options.data), SpecialNames::tokens, events);
+    is_done = encode_long(MappedFile(options.data));
   }
   check(is_done, "stopped before '", options.data, "' was encoded");
   writer.commit();
