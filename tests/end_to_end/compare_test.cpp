@@ -8,19 +8,12 @@
 #include <thread>
 
 #include "strobe/core/check.h"
-#include "strobe/core/process.h"
 #include "tests/end_to_end/program.h"
 
 namespace strobe::testing {
 namespace {
 
 namespace fs = std::filesystem;
-
-bool has_gnuplot() {
-  static const bool found =
-      run_process({"sh", "-c", "command -v gnuplot > /dev/null"})->exit_code == 0;
-  return found;
-}
 
 class CompareTest : public ::testing::Test {
  protected:

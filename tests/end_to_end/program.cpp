@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "strobe/core/check.h"
+#include "strobe/core/process.h"
 
 extern char** environ;
 
@@ -51,6 +52,12 @@ ProgramResult run_strobe(const std::vector<std::string>& arguments, const Progra
   return {.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status),
           .out = content_of(out),
           .error = content_of(error)};
+}
+
+bool has_gnuplot() {
+  static const bool found =
+      run_process({"sh", "-c", "command -v gnuplot > /dev/null"})->exit_code == 0;
+  return found;
 }
 
 std::vector<Json> read_rows(const std::string& path) {

@@ -26,6 +26,9 @@ struct ProgramSetting {
 ProgramResult run_strobe(const std::vector<std::string>& arguments,
                          const ProgramSetting& setting = {});
 
+// Whether there can be pictures here.
+bool has_gnuplot();
+
 // The whole lines of a JSONL file so far; none if there is no such file.
 std::vector<Json> read_rows(const std::string& path);
 // Those of one kind.

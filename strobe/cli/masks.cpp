@@ -1,0 +1,169 @@
+#include <algorithm>
+#include <filesystem>
+
+#include "strobe/cli/attention_names.h"
+#include "strobe/cli/commands.h"
+#include "strobe/cli/mask_rows.h"
+#include "strobe/cli/whole_numbers.h"
+#include "strobe/core/jsonl.h"
+#include "strobe/core/parallel.h"
+#include "strobe/report/jsonl_reader.h"
+#include "strobe/report/mask_plot.h"
+#include "strobe/report/mask_table.h"
+#include "strobe/train/provenance.h"
+
+namespace strobe {
+namespace {
+
+constexpr int64_t kLongest = 16384;
+
+struct MasksOptions {
+  int64_t batch = 2;
+  int64_t seq = 128;
+  int64_t seq_k = 0;
+  int64_t heads = 12;
+  int64_t kv_heads = 0;
+  int64_t head_dim = 64;
+  DType dtype = DType::f32;
+  uint64_t seed = 1;
+  std::string window;
+  std::string key_length;
+  bool left_padding = false;
+  std::string attention = "any";
+  int64_t threads = 0;
+  std::string out = "out/masks";
+
+  template <class Visitor>
+  void visit(Visitor&& visit) {
+    visit.group("Queries, keys and values");
+    visit(batch, {.name = "batch", .unit = "sequences", .help = "in the batch", .min = 1});
+    visit(seq, {.name = "seq",
+                .unit = "tokens",
+                .help = "queries of a sequence",
+                .min = 1,
+                .max = kLongest});
+    visit(seq_k, {.name = "seq_k",
+                  .unit = "tokens",
+                  .help = "keys of a sequence; 0: as many as queries",
+                  .min = 0,
+                  .max = kLongest});
+    visit(heads, {.name = "heads", .help = "of queries", .min = 1});
+    visit(kv_heads, {.name = "kv_heads", .help = "of keys and values; 0: as of queries", .min = 0});
+    visit(head_dim, {.name = "head_dim", .help = "a multiple of 8 up to 256", .min = 1});
+    visit(dtype, {.name = "dtype", .help = "element type"}, {DType::f32, DType::bf16});
+    visit(seed, {.name = "seed", .help = "of the random values"});
+    visit.group("More masks, beside full and causal");
+    visit(window, {.name = "window",
+                   .unit = "LEFT,RIGHT",
+                   .help = "a window of so many keys before and after a query's own position"});
+    visit(key_length,
+          {.name = "key_length",
+           .unit = "N[,N…]",
+           .help = "causal with padding: keys that are real, of all sequences or of each"});
+    visit(left_padding,
+          {.name = "left_padding", .help = "the padding lies before the keys, not after them"});
+    visit.group("Run");
+    visit(attention, {.name = "attention",
+                      .unit = "NAME",
+                      .help = "standard, flash, any (whichever is faster here), or an "
+                              "implementation that `strobe info` lists"});
+    visit(threads, {.name = "threads", .help = "0: one for each core", .min = 0, .max = 1024});
+    visit(out, {.name = "out",
+                .unit = "DIR",
+                .help = "folder of masks.jsonl, masks.png and masks.svg, made where missing"});
+  }
+};
+
+std::pair<int64_t, int64_t> parse_window(const std::string& text) {
+  const std::vector<int64_t> reach = whole_numbers("--window", text, 0, kLongest);
+  if (reach.size() != 2) {
+    throw UsageError(fmt::format("--window is '{}', allowed is LEFT,RIGHT such as 32,0", text));
+  }
+  return {reach[0], reach[1]};
+}
+
+std::vector<int64_t> parse_key_lengths(const std::string& text, int64_t batch, int64_t keys) {
+  std::vector<int64_t> lengths = whole_numbers("--key-length", text, 0, keys);
+  if (lengths.size() == 1) lengths.resize(static_cast<size_t>(batch), lengths[0]);
+  if (lengths.size() != static_cast<size_t>(batch)) {
+    throw UsageError(fmt::format("--key-length has {} lengths, allowed are 1 and one for each of "
+                                 "{} sequences",
+                                 lengths.size(), batch));
+  }
+  return lengths;
+}
+
+MaskExperiment experiment_of(const MasksOptions& options) {
+  MaskExperiment e = {.batch = options.batch,
+                      .seq_q = options.seq,
+                      .seq_k = options.seq_k > 0 ? options.seq_k : options.seq,
+                      .heads = options.heads,
+                      .kv_heads = options.kv_heads > 0 ? options.kv_heads : options.heads,
+                      .head_dim = options.head_dim,
+                      .dtype = options.dtype,
+                      .seed = options.seed,
+                      .is_left_padded = options.left_padding};
+  if (!options.window.empty()) e.window = parse_window(options.window);
+  if (!options.key_length.empty()) {
+    e.key_lengths = parse_key_lengths(options.key_length, e.batch, e.seq_k);
+  } else if (options.left_padding) {
+    throw UsageError("--left-padding needs --key-length");
+  }
+  return e;
+}
+
+Json provenance_row(const MasksOptions& options, const MaskExperiment& e) {
+  Json row = {{"kind", "provenance"}, {"command", "masks"}};
+  row.update(provenance());
+  row["title"] = "Attention masks on the same Q, K and V";
+  row["subtitle"] =
+      fmt::format("B={}, {}, {} heads, D={}, {}, seed {}", e.batch,
+                  e.seq_q == e.seq_k ? fmt::format("T={}", e.seq_q)
+                                     : fmt::format("{} queries, {} keys", e.seq_q, e.seq_k),
+                  e.heads, e.head_dim, e.dtype, e.seed);
+  row["shapes"] = {{"q", {e.batch, e.seq_q, e.heads, e.head_dim}},
+                   {"k", {e.batch, e.seq_k, e.kv_heads, e.head_dim}},
+                   {"v", {e.batch, e.seq_k, e.kv_heads, e.head_dim}},
+                   {"out", {e.batch, e.seq_q, e.heads, e.head_dim}},
+                   {"lse", {e.batch, e.heads, e.seq_q}}};
+  row["options"] = options_json(options);
+  return row;
+}
+
+}  // namespace
+
+int masks_command(const Arguments& arguments) {
+  MasksOptions options;
+  OptionParser parser(
+      "masks",
+      "Runs attention on the same random queries, keys and values with each mask, and shows what "
+      "a query sees and\nhow much the results differ.");
+  options.visit(parser);
+  if (!parser.parse(arguments)) return 0;
+  const MaskExperiment experiment = experiment_of(options);
+  attention_names(options.attention);
+  if (options.threads > 0) set_thread_count(static_cast<int>(options.threads));
+
+  Context ctx;
+  ctx.prefer("attention", attention_wish(options.attention));
+  const std::vector<Json> rows = mask_rows(ctx, experiment);
+  create_folder(options.out);
+  const std::string base = (std::filesystem::path(options.out) / "masks").string();
+  {
+    JsonlWriter results(base + ".jsonl");
+    results.write(provenance_row(options, experiment));
+    for (const Json& row : rows) results.write(row);
+  }
+  const JsonRows written = read_jsonl(base + ".jsonl");
+  fmt::print("{}\n", mask_table(written));
+  const std::string problem = draw_masks(written, base);
+  fmt::print("results   {}.jsonl\n", base);
+  if (problem.empty()) {
+    fmt::print("pictures  {0}.png  {0}.svg\n", base);
+  } else {
+    fmt::print(stderr, "strobe: warning: {}\n", problem);
+  }
+  return 0;
+}
+
+}  // namespace strobe
