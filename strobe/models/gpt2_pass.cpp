@@ -80,20 +80,30 @@ Dropout Gpt2Pass::block_dropout(int64_t block, Branch branch) const {
 
 // Forward: gpt2_pass_backward.cpp is its mirror image, in reverse order.
 
+void Gpt2Pass::take_cache(KvCache& cache) {
+  const KvCacheSizes& s = cache.sizes();
+  check(
+      s.blocks == config_.n_layer && s.heads == config_.n_head && s.head_dim == config_.head_dim(),
+      "the cache is that of ", s.blocks, " blocks, ", s.heads, " heads of ", s.head_dim,
+      ", the model has ", config_.n_layer, " blocks, ", config_.n_head, " heads of ",
+      config_.head_dim());
+  cache_ = &cache;
+}
+
 void Gpt2Pass::prefill(KvCache& cache, int64_t first) {
+  take_cache(cache);
   for (int64_t b = 0; b < batch_size_; ++b) {
     const Span span = span_of(b);
     cache.clear(first + b);
     cache.extend(first + b, span.end - span.begin);
   }
-  cache_ = &cache;
   first_ = first;
   forward();
 }
 
 void Gpt2Pass::decode(KvCache& cache) {
+  take_cache(cache);
   for (int64_t b = 0; b < batch_size_; ++b) cache.extend(b, time_);
-  cache_ = &cache;
   reads_cache_ = true;
   forward();
 }

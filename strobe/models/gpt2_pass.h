@@ -92,6 +92,7 @@ class Gpt2Pass {
   void forward_layernorm(const Tensor& x, const Gpt2Block::Layernorm& layer);
   void forward_linear(const Tensor& x, const Gpt2Block::Linear& layer, const Tensor& y);
   void forward_attention(int64_t block);
+  void take_cache(KvCache& cache);  // throws Error unless it is one of this model's shape
   void decode_attention(int64_t block, const QkvViews& qkv);
   void store_keys_values(int64_t block, const QkvViews& qkv, int64_t sequence, Span span);
 
