@@ -46,7 +46,7 @@ std::vector<double> Axis::ticks(int wanted) const {
   if (is_log_) return log_ticks(wanted);
   const double step = round_step((high_ - low_) / wanted);
   std::vector<double> values;
-  const double first = std::ceil(low_ / step - 1e-6);
+  const double first = std::ceil(low_ / step - 1e-6) + 0.0;  // never −0
   for (double i = first; i * step <= high_ + 1e-6 * step; ++i) values.push_back(i * step);
   return values;
 }

@@ -6,55 +6,19 @@
 #include <cmath>
 #include <set>
 
+#include "strobe/report/html_svg.h"
 #include "strobe/report/table.h"
 
 namespace strobe {
 namespace {
 
-// In units of the drawing, which a phone shows at about one pixel each.
-constexpr double kWidth = 360, kHeight = 240;
+constexpr double kWidth = kDrawingWidth, kHeight = 240;
 constexpr double kTop = 24, kBottom = 40, kRight = 12;
 constexpr double kDigitWidth = 7.2;  // of a tick's text, a little more than it takes
 constexpr size_t kPoints = 500;      // of a curve; more could not be told apart
 constexpr size_t kMarkedPoints = 24;
 constexpr int kYTicks = 5, kXTicks = 5;
 constexpr size_t kMostXTicks = 8;
-
-std::string number(double x) { return fmt::format("{:.1f}", x); }
-
-std::string colour_class(const char* kind, size_t colour) {
-  return fmt::format("{} c{}", kind, colour % kChartColours);
-}
-
-Markup svg_text(const char* style, double x, double y, const char* anchor, std::string_view text) {
-  return element("text",
-                 {{"class", style}, {"x", number(x)}, {"y", number(y)}, {"text-anchor", anchor}},
-                 text);
-}
-
-Markup svg_line(const char* style, double x1, double y1, double x2, double y2) {
-  return element("line", {{"class", style},
-                          {"x1", number(x1)},
-                          {"y1", number(y1)},
-                          {"x2", number(x2)},
-                          {"y2", number(y2)}});
-}
-
-Markup svg(double height, const std::string& description, const Markup& drawing) {
-  return element("svg",
-                 {{"viewBox", fmt::format("0 0 {:.0f} {:.0f}", kWidth, height)},
-                  {"role", "img"},
-                  {"aria-label", description}},
-                 drawing);
-}
-
-Markup whole_figure(const std::string& title, const std::string& note, const Markup& legend,
-                    const Markup& drawing) {
-  Markup caption = element("h4", title);
-  if (!note.empty()) caption += element("p", note);
-  return element("figure", element("figcaption", caption) + legend + drawing) +
-         Markup::literal("\n");
-}
 
 // The shapes that tell points apart where colours do not.
 Markup point_mark(size_t colour, double x, double y) {
@@ -222,8 +186,9 @@ class Plot {
 
 Markup figure(const LineChart& chart) {
   if (!Plot::can_draw(chart)) return {};
-  return whole_figure(chart.title, chart.note, legend_of(chart.series),
-                      svg(kHeight, chart.title + ". " + chart.description, Plot(chart).draw()));
+  return whole_figure(
+      chart.title, chart.note, legend_of(chart.series),
+      svg_picture(kHeight, chart.title + ". " + chart.description, Plot(chart).draw()));
 }
 
 // Lying bars: names of any length have a line of their own, on a phone too.
@@ -244,9 +209,9 @@ Markup figure(const BarChart& chart) {
     const auto rectangle = [&](const char* style, double value) {
       return element("rect", {{"class", colour_class(style, bar.colour)},
                               {"x", "0"},
-                              {"y", number(y + kBarTop)},
-                              {"width", number(width(value))},
-                              {"height", number(kBarHeight)},
+                              {"y", svg_number(y + kBarTop)},
+                              {"width", svg_number(width(value))},
+                              {"height", svg_number(kBarHeight)},
                               {"rx", "2"}});
     };
     drawing += rectangle("whole", bar.value);
@@ -257,7 +222,7 @@ Markup figure(const BarChart& chart) {
     y += kRow + 6;
   }
   return whole_figure(chart.title, chart.note, {},
-                      svg(y, chart.title + ". " + chart.description, drawing));
+                      svg_picture(y, chart.title + ". " + chart.description, drawing));
 }
 
 }  // namespace strobe

@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "strobe/report/html_axis.h"
@@ -58,5 +59,16 @@ struct BarChart {
   std::vector<Bar> bars;
 };
 Markup figure(const BarChart& chart);
+
+// Which keys each query sees, as a square of queries (down) and keys (to the right).
+struct MaskPicture {
+  std::string title, x_title, y_title;
+  std::string description;  // shown, and read to those who do not see the picture
+  double keys = 0;
+  std::vector<std::pair<double, double>> spans;  // of each query: first key, and behind the last
+  size_t colour = 1;
+};
+// Empty if there are no keys or no queries.
+Markup figure(const MaskPicture& picture);
 
 }  // namespace strobe

@@ -41,7 +41,11 @@ std::vector<Section> sections_of(const std::vector<ResultsFile>& files, const Wo
   const auto add = [&](Section section) {
     if (!section.title.empty()) sections.push_back(std::move(section));
   };
-  for (const ResultsFile& file : files) add(training_section(file, say, palette));
+  for (const ResultsFile& file : files) {
+    add(training_section(file, say, palette));
+    add(generation_section(file, say, palette));
+    add(mask_section(file, say));
+  }
   add(bench_section(files, say, palette));
   add(origin_section(files, say));
   return sections;

@@ -61,6 +61,7 @@ nav ul { list-style: none; padding: 0; display: flex; flex-wrap: wrap; gap: .3re
 .tiles dd + dd { font: 400 .875rem/1.45 var(--sans); color: var(--muted); letter-spacing: 0; }
 .charts { display: grid; gap: 1rem; margin-top: 1.5rem;
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr)); }
+.small { grid-template-columns: repeat(auto-fit, minmax(min(100%, 17rem), 1fr)); }
 figure { background: var(--card); border: 1px solid var(--line); border-radius: .6rem;
   padding: 1rem 1.1rem; min-width: 0; }
 figcaption p { color: var(--muted); font-size: .875rem; line-height: 1.5; margin-top: .1rem; }
@@ -81,6 +82,8 @@ svg .dashed { stroke-width: 1.75; stroke-dasharray: 5 5; }
 svg .backdrop { stroke-width: 7; stroke-opacity: .38; }
 svg .cross { stroke-width: 2.5; }
 svg .point, svg .part-of { fill: var(--c); }
+svg .hidden-pairs { fill: var(--code); stroke: var(--line); }
+svg .visible-pairs { fill: var(--c); }
 svg .whole { fill: var(--c); fill-opacity: .32; }
 .c0 { --c: var(--c0); } .c1 { --c: var(--c1); } .c2 { --c: var(--c2); }
 .c3 { --c: var(--c3); } .c4 { --c: var(--c4); } .c5 { --c: var(--c5); }
