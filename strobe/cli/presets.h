@@ -7,8 +7,9 @@
 
 namespace strobe {
 
-// The defaults that --preset asks for, or those of `fallback`. Throws UsageError, listing the
-// presets, for an unknown one.
+// The defaults that --preset asks for, or those of `fallback`, and then those of --model if that is
+// given. Throws UsageError, listing the presets, for an unknown one, and Error when the model
+// cannot be read.
 TrainOptions preset_of(const Arguments& arguments, std::string_view fallback);
 
 }  // namespace strobe

@@ -6,11 +6,16 @@
 #include "strobe/core/check.h"
 #include "strobe/core/interrupt.h"
 #include "strobe/core/jsonl.h"
+#include "strobe/core/parallel.h"
 #include "strobe/core/progress.h"
+#include "strobe/train/checkpoint.h"
+#include "strobe/train/metrics_file.h"
 #include "strobe/train/training.h"
 
 namespace strobe {
 namespace {
+
+namespace fs = std::filesystem;
 
 void print_summary(const Json& summary, const std::string& path) {
   const auto number = [&](const char* key) { return summary.at(key).get<double>(); };
@@ -30,19 +35,68 @@ void print_summary(const Json& summary, const std::string& path) {
   fmt::print("results        {}\n", path);
 }
 
+// Where the options begin that the command line then changes.
+TrainOptions first_options(const Arguments& arguments, const std::string& resume) {
+  if (resume.empty()) return preset_of(arguments, "quick");
+  for (const char* option : {"preset", "model"}) {
+    if (find_option(arguments, option, "").empty()) continue;
+    throw UsageError(fmt::format(
+        "--{} does not go with --resume: the checkpoint has the options of its run", option));
+  }
+  return options_to_resume(resume);
+}
+
+// Checkpoints are hours of work: none is overwritten, and none becomes part of another run.
+void check_run_folder(const TrainOptions& options) {
+  const std::vector<std::string> there = checkpoints_of(options.out);
+  if (there.empty()) return;
+  check(!options.resume.empty(), "'", there.back(), "' is of an earlier run: go on with --resume ",
+        options.out, ", or give another folder with --out");
+  check(
+      fs::equivalent(options.resume, there.back()), "'", there.back(),
+      "' is not the checkpoint to resume from: remove the newer ones, or give another folder with "
+      "--out");
+  const std::string attention = read_training_state(options.resume).options.attention;
+  check(options.attention == attention, "attention is '", options.attention, "', the rows in ",
+        options.out, " are of '", attention, "': give another folder with --out");
+}
+
+void say_what_goes_on(const TrainOptions& options) {
+  const TrainingState state = read_training_state(options.resume);
+  const int threads = options.threads > 0 ? static_cast<int>(options.threads) : thread_count();
+  fmt::print(stderr, "goes on after step {} of {}{}\n", state.step, options.resume,
+             threads == state.threads ? ""
+                                      : fmt::format(", which ran on {} threads, now {}: losses "
+                                                    "agree to rounding, not to the bit",
+                                                    state.threads, threads));
+}
+
+// A run that goes on in its own folder adds to what it had measured when its checkpoint was saved.
+JsonlMode prepare_results(const TrainOptions& options, const std::string& path) {
+  if (checkpoints_of(options.out).empty()) return JsonlMode::replace;
+  rewind_metrics(path, read_training_state(options.resume).step);
+  return JsonlMode::append;
+}
+
 }  // namespace
 
 int train_command(const Arguments& arguments) {
-  TrainOptions options = preset_of(arguments, "quick");
+  const std::string resume = find_option(arguments, "resume", "");
+  TrainOptions options = first_options(arguments, resume);
+  const std::string checkpoint = options.resume;
   OptionParser parser(
       "train",
-      "Trains a GPT-2 from scratch on a text and writes what it measured to "
-      "OUT/metrics.jsonl.\nCtrl-C stops after the step and still writes the summary.");
+      "Trains a GPT-2 on a text, from scratch or from given weights, and writes what it measured "
+      "to "
+      "OUT/metrics.jsonl.\nCtrl-C stops after the step, saves, and still writes the summary.");
   options.visit(parser);
   if (!parser.parse(arguments)) return 0;
+  options.resume = checkpoint;  // which the word may have meant by its run's folder
 
+  const std::string path = (fs::path(options.out) / "metrics.jsonl").string();
   create_folder(options.out);
-  const std::string path = (std::filesystem::path(options.out) / "metrics.jsonl").string();
+  check_run_folder(options);
+  if (!checkpoint.empty()) say_what_goes_on(options);
   std::optional<JsonlWriter> results;  // opened by the first row: options that do not fit together,
                                        // or a missing text, must not empty an earlier run's file
   const InterruptGuard interrupt;
@@ -53,7 +107,7 @@ int train_command(const Arguments& arguments) {
         options,
         {.row =
              [&](const Json& row) {
-               if (!results) results.emplace(path);
+               if (!results) results.emplace(path, prepare_results(options, path));
                results->write(row);
                if (row.at("kind") == "validation") {
                  progress.note(fmt::format("validation loss {:.4f} after step {}",

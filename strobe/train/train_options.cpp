@@ -2,7 +2,12 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+#include <tuple>
+
 #include "strobe/core/check.h"
+#include "strobe/data/hub.h"
+#include "strobe/models/gpt2_weights.h"
 
 namespace strobe {
 namespace {
@@ -57,17 +62,26 @@ TrainOptions gpt2_preset() {
   return options;
 }
 
-}  // namespace
-
-TrainOptions train_preset(std::string_view name) {
-  if (name == "quick") return quick_preset();
-  if (name == "lab") return lab_preset();
-  if (name == "gpt2") return gpt2_preset();
-  throw_error(fmt::format("preset is '{}', allowed are quick, lab, gpt2", name));
+Gpt2Config given_config(const TrainOptions& options, const std::string& name) {
+  Gpt2Config config = load_gpt2_config(resolve_model(name));
+  for (const auto& [field, ours, given] : {
+           std::tuple{"n_layer", options.n_layer, config.n_layer},
+           {"n_head", options.n_head, config.n_head},
+           {"n_embd", options.n_embd, config.n_embd},
+           {"n_positions", options.n_positions, config.n_positions},
+           {"vocab_size", options.vocab_size, config.vocab_size},
+       }) {
+    check(ours == given, field, " is ", ours, ", the model '", name, "' has ", given);
+  }
+  // A configuration may have three different ones; they stay unless another one is asked for.
+  if (options.dropout != config.resid_pdrop) {
+    config.resid_pdrop = config.embd_pdrop = config.attn_pdrop = options.dropout;
+  }
+  return config;
 }
 
-Gpt2Config model_config(const TrainOptions& options) {
-  Gpt2Config config = {
+Gpt2Config new_config(const TrainOptions& options) {
+  return {
       .vocab_size = options.vocab_size,
       .n_positions = options.n_positions,
       .n_embd = options.n_embd,
@@ -79,6 +93,37 @@ Gpt2Config model_config(const TrainOptions& options) {
       .bos_token_id = options.vocab_size - 1,
       .eos_token_id = options.vocab_size - 1,
   };
+}
+
+}  // namespace
+
+TrainOptions train_preset(std::string_view name) {
+  if (name == "quick") return quick_preset();
+  if (name == "lab") return lab_preset();
+  if (name == "gpt2") return gpt2_preset();
+  throw_error(fmt::format("preset is '{}', allowed are quick, lab, gpt2", name));
+}
+
+void start_from_model(TrainOptions& options, const std::string& name) {
+  constexpr double kGentleRate = 5e-5;  // of fine-tuning in Hugging Face's Trainer
+  const std::string folder = resolve_model(name);
+  const Gpt2Config config = load_gpt2_config(folder);
+  options.model = name;
+  options.tokenizer = folder;
+  options.n_layer = config.n_layer;
+  options.n_head = config.n_head;
+  options.n_embd = config.n_embd;
+  options.n_positions = config.n_positions;
+  options.vocab_size = config.vocab_size;
+  options.dropout = config.resid_pdrop;
+  options.seq = std::min(options.seq, config.n_positions);
+  options.learning_rate = std::min(options.learning_rate, kGentleRate);
+  options.min_learning_rate = std::min(options.min_learning_rate, options.learning_rate);
+}
+
+Gpt2Config model_config(const TrainOptions& options) {
+  const std::string& given = options.resume.empty() ? options.model : options.resume;
+  const Gpt2Config config = given.empty() ? new_config(options) : given_config(options, given);
   validate(config);
   check(options.seq <= options.n_positions, "seq is ", options.seq,
         ", allowed is up to n_positions, ", options.n_positions);

@@ -17,7 +17,7 @@ namespace strobe {
 struct TrainOptions {
   std::string preset = "quick";
 
-  std::string model;  // a folder with weights to start from; empty: random ones
+  std::string model;  // to start from; empty: random weights
   int64_t n_layer = 4;
   int64_t n_head = 8;
   int64_t n_embd = 256;
@@ -52,6 +52,11 @@ struct TrainOptions {
   uint64_t seed = 1;
   std::string out = "out/train";
 
+  int64_t save_every = 0;
+  int64_t keep = 2;
+  std::string save_model;  // a folder; empty: nowhere
+  std::string resume;      // a checkpoint; empty: a new run
+
   // Compared runs share everything but the attention and where their results go.
   template <class Visitor>
   void visit_shared(Visitor&& visit) {
@@ -73,8 +78,24 @@ struct TrainOptions {
            .unit = "NAME",
            .help = "standard, flash, any (whichever is faster here), or an implementation "
                    "that `strobe info` lists"});
-    visit(out,
-          {.name = "out", .unit = "DIR", .help = "folder of metrics.jsonl, made where missing"});
+    visit(out, {.name = "out",
+                .unit = "DIR",
+                .help = "folder of metrics.jsonl and checkpoints, made where missing"});
+    visit.group("Checkpoints");
+    visit(save_every, {.name = "save_every",
+                       .unit = "steps",
+                       .help = "between checkpoints, OUT/checkpoint-STEP, and one at the end, also "
+                               "by Ctrl-C; 0: none",
+                       .min = 0});
+    visit(keep, {.name = "keep", .help = "newest checkpoints that stay", .min = 1});
+    visit(resume, {.name = "resume",
+                   .unit = "DIR",
+                   .help = "go on from a checkpoint, or from the newest one of a run's folder, "
+                           "with its options (docs/train.md says which may change)"});
+    visit(save_model, {.name = "save_model",
+                       .unit = "DIR",
+                       .help = "write the last weights there, with the tokenizer, as Hugging Face "
+                               "reads them"});
   }
 
   template <class Visitor>
@@ -84,14 +105,18 @@ struct TrainOptions {
                    .unit = "NAME",
                    .help = "defaults of all other options: quick (a small model), lab (6 layers of "
                            "768, 50 steps), gpt2 (the 124M model)"});
+    visit(model, {.name = "model",
+                  .unit = "NAME|DIR",
+                  .help = "start from its weights: a folder, or a name that `strobe fetch` loaded; "
+                          "its shape and tokenizer are the defaults then"});
     visit(n_layer, {.name = "n_layer", .help = "blocks", .min = 1});
     visit(n_head, {.name = "n_head", .help = "attention heads; divides n-embd", .min = 1});
     visit(n_embd, {.name = "n_embd", .help = "width of the residual stream", .min = 1});
     visit(n_positions,
           {.name = "n_positions", .help = "longest sequence the model can read", .min = 1});
     visit(vocab_size, {.name = "vocab_size",
-                       .help = "token ids; at least 257 (bytes and end of text, the last id)",
-                       .min = 257,
+                       .help = "token ids; bytes need 257, one of them for the end of a text",
+                       .min = 1,
                        .max = 1 << 24});
     visit(dropout, {.name = "dropout",
                     .help = "probability, applied in steps of 1/256",
@@ -108,6 +133,11 @@ struct TrainOptions {
           {.name = "data",
            .unit = "FILE",
            .help = "text to learn, any bytes; `lab`: the built-in 300 quick-brown-fox samples"});
+    visit(tokenizer,
+          {.name = "tokenizer",
+           .unit = "DIR",
+           .help = "folder of a tokenizer's files; without one, that of the model, or the "
+                   "bytes of the text"});
     visit(batching,
           {.name = "batching",
            .help = "packed: windows of the text; padded: each line by itself, cut or filled "
@@ -154,7 +184,12 @@ struct TrainOptions {
 // The options of a preset by its name; throws Error, listing the names, when there is none.
 TrainOptions train_preset(std::string_view name);
 
-// The model that the options describe. Throws Error when the fields do not fit together.
+// Takes the shape, dropout and tokenizer of a model, by its folder or name, as defaults for
+// training on, and a learning rate and a sequence length that are not too large for it.
+void start_from_model(TrainOptions& options, const std::string& name);
+
+// The model that the options describe; the checkpoint's or the given model's where there is one.
+// Throws Error when the fields do not fit together.
 Gpt2Config model_config(const TrainOptions& options);
 
 }  // namespace strobe

@@ -2,12 +2,17 @@
 
 #include <algorithm>
 #include <cmath>
+#include <span>
 
 #include "strobe/core/clock.h"
+#include "strobe/core/parallel.h"
+#include "strobe/data/hub.h"
+#include "strobe/models/gpt2_files.h"
 #include "strobe/ops/adamw/adamw.h"
 #include "strobe/ops/attention/attention.h"
 #include "strobe/ops/cross_entropy/cross_entropy.h"
 #include "strobe/ops/grad_norm/grad_norm.h"
+#include "strobe/train/checksum.h"
 #include "strobe/train/schedule.h"
 
 namespace strobe {
@@ -15,10 +20,25 @@ namespace {
 
 static_assert(kNoLabel == kIgnoredLabel);
 
-// Makes the context follow the options' wish. Returns the implementation that training will run.
+// A new model ends its texts as the tokenizer does.
+Gpt2Config config_of(const TrainOptions& options, const Tokenizer& tokenizer) {
+  Gpt2Config config = model_config(options);
+  if (options.model.empty() && options.resume.empty()) {
+    config.bos_token_id = config.eos_token_id = tokenizer.end_of_text();
+  }
+  return config;
+}
+
+// What the options ask for, else what the model's configuration does.
+std::string attention_name(const TrainOptions& options, const Gpt2Config& config) {
+  return options.attention == "any" ? config.attn_implementation : options.attention;
+}
+
+// The implementation that training will run.
 std::string_view choose_attention(Context& ctx, const TrainOptions& options,
                                   const Gpt2Config& config) {
-  ctx.prefer("attention", attention_wish(options.attention));
+  const Context::Preference preference(ctx, "attention",
+                                       attention_wish(attention_name(options, config)));
   const AttentionProblem problem = {.batch = options.batch,
                                     .seq_q = options.seq,
                                     .seq_k = options.seq,
@@ -53,6 +73,10 @@ Schedule schedule_of(const TrainOptions& options) {
           .steps = options.steps};
 }
 
+uint64_t checksum_of(const Batch& batch) {
+  return checksum(std::as_bytes(std::span(batch.tokens)));
+}
+
 // The sign of a NaN means nothing and would be printed.
 double without_nan_sign(double x) { return std::isnan(x) ? std::abs(x) : x; }
 
@@ -62,15 +86,37 @@ bool StepMetrics::is_finite() const { return std::isfinite(loss) && std::isfinit
 
 Trainer::Trainer(const TrainOptions& options)
     : options_(options),
-      config_(model_config(options)),
+      begin_(options.resume.empty() ? TrainingState{} : read_training_state(options.resume)),
       data_(options),
+      config_(config_of(options, data_.tokenizer())),
       attention_(choose_attention(ctx_, options, config_)),
       model_(ctx_, config_, options.dtype),
-      loader_([this](int64_t number) { return data_.training_batch(number); }) {
+      step_(begin_.step),
+      micro_batches_(begin_.micro_batches),
+      loader_([this](int64_t number) { return data_.training_batch(number); }, micro_batches_) {
   check(options.min_learning_rate <= options.learning_rate, "min_learning_rate is ",
         options.min_learning_rate, ", allowed is up to learning_rate, ", options.learning_rate);
-  model_.initialize(ctx_, options.seed);
+  const int64_t tokens = data_.tokenizer().vocab_size();
+  check(tokens <= config_.vocab_size, "the tokenizer '", options.tokenizer, "' has ", tokens,
+        " tokens, the model's vocab_size is ", config_.vocab_size);
+  model_.set_attention(attention_name(options, config_));
   model_.for_each_parameter([&](Parameter& p) { gradients_.push_back(p.grad); });
+  start();
+}
+
+void Trainer::start() {
+  if (options_.resume.empty()) {
+    if (options_.model.empty()) {
+      model_.initialize(ctx_, options_.seed);
+    } else {
+      load_weights(ctx_, model_, Gpt2Weights(resolve_model(options_.model)));
+    }
+    return;
+  }
+  check_resumable(begin_, options_);
+  check(checksum_of(data_.training_batch(micro_batches_)) == begin_.next_batch_checksum, "'",
+        options_.data, "' is not the text that '", options_.resume, "' was trained on");
+  load_checkpoint(ctx_, model_, options_.resume);
 }
 
 // Sets the gradients and returns the mean loss over the predictions of all micro-batches together.
@@ -85,11 +131,10 @@ double Trainer::micro_batches() {
   for (int64_t i = 0; i < options_.accumulation; ++i) {
     Batch& batch = batches[static_cast<size_t>(i)];
     const double share = static_cast<double>(batch.predictions) / static_cast<double>(predictions);
-    const Gpt2TrainingPass pass = {
-        .seed = options_.seed,
-        .step = static_cast<uint64_t>((step_ - 1) * options_.accumulation + i),
-        .loss_scale = share,
-        .accumulate = i > 0};
+    const Gpt2TrainingPass pass = {.seed = options_.seed,
+                                   .step = static_cast<uint64_t>(micro_batches_++),
+                                   .loss_scale = share,
+                                   .accumulate = i > 0};
     loss += share * model_.forward_backward(ctx_, views(batch, options_.batching), pass);
   }
   return loss;
@@ -141,6 +186,22 @@ std::optional<Trainer::Validation> Trainer::validate() {
   }
   result.loss /= static_cast<double>(result.predictions);
   return result;
+}
+
+SavedCheckpoint Trainer::save() {
+  const TrainingState state = {
+      .step = step_,
+      .micro_batches = micro_batches_,
+      .next_batch_checksum = checksum_of(data_.training_batch(micro_batches_)),
+      .loss_scale = begin_.loss_scale,
+      .threads = thread_count(),
+      .options = options_};
+  return save_checkpoint(ctx_, model_, data_.tokenizer(), state, options_.out);
+}
+
+void Trainer::save_model(const std::string& folder) {
+  save_gpt2(ctx_, model_, folder, DType::f32);
+  save_tokenizer(data_.tokenizer(), folder);
 }
 
 }  // namespace strobe

@@ -8,6 +8,7 @@
 #include "strobe/core/context.h"
 #include "strobe/data/batch_loader.h"
 #include "strobe/models/gpt2.h"
+#include "strobe/train/checkpoint.h"
 #include "strobe/train/train_options.h"
 #include "strobe/train/training_data.h"
 
@@ -26,11 +27,13 @@ struct StepMetrics {
 };
 
 // A GPT-2 in training: model, optimizer and data. A step is a function of the options and the steps
-// before it: to the bit for one thread count.
+// before it: to the bit for one thread count, also where a checkpoint lies between.
 class Trainer {
  public:
-  // Throws Error when the options do not fit together, the data cannot be read, no implementation
-  // of attention can run them, or memory is short.
+  // Begins with random weights, with those of options.model, or after the last step of the
+  // checkpoint options.resume. Throws Error when the options do not fit together or to the
+  // checkpoint, the data, model or checkpoint cannot be read, no implementation of attention can
+  // run them, or memory is short.
   explicit Trainer(const TrainOptions& options);
 
   // Forward, backward, clipping, AdamW: over `accumulation` micro-batches.
@@ -43,24 +46,33 @@ class Trainer {
   // Nothing when the options or the data leave no sample for it.
   std::optional<Validation> validate();
 
+  // Leaves OUT/checkpoint-STEP.
+  SavedCheckpoint save();
+  // Weights and tokenizer alone, as Hugging Face reads them.
+  void save_model(const std::string& folder);
+
   Context& context() { return ctx_; }
   Gpt2& model() { return model_; }
   const TrainingData& data() const { return data_; }
+  const TrainingState& begin() const { return begin_; }  // of a new run: step 0
   int64_t steps_done() const { return step_; }
   std::string_view attention_implementation() const { return attention_; }
 
  private:
+  void start();
   double micro_batches();
   void update(double learning_rate, float gradient_scale);
 
   TrainOptions options_;
-  Gpt2Config config_;
+  TrainingState begin_;
   TrainingData data_;
+  Gpt2Config config_;
   Context ctx_;
   std::string_view attention_;
   Gpt2 model_;
   std::vector<Tensor> gradients_;
-  int64_t step_ = 0;
+  int64_t step_;
+  int64_t micro_batches_;  // done
   BatchLoader loader_;
 };
 

@@ -14,6 +14,8 @@
 namespace strobe {
 namespace {
 
+bool is_due(int64_t step, int64_t every) { return every > 0 && step % every == 0; }
+
 // One run as it goes: the rows that it has to write, and what the summary needs of its steps.
 class Run {
  public:
@@ -24,9 +26,11 @@ class Run {
 
  private:
   void write(const char* kind, const Json& fields) const;
-  void write_provenance();
+  void write_beginning();
   void write_step(const StepMetrics& metrics);
   void validate();
+  void save();
+  bool stops_after(const StepMetrics& metrics, TrainingResult& result) const;
   Json summary(const TrainingResult& result);
 
   const TrainOptions& options_;
@@ -35,6 +39,7 @@ class Run {
   Trainer trainer_;
   std::vector<StepMetrics> steps_;
   std::optional<Trainer::Validation> validation_;  // the last
+  int64_t saved_step_ = 0;
 };
 
 void Run::write(const char* kind, const Json& fields) const {
@@ -44,14 +49,20 @@ void Run::write(const char* kind, const Json& fields) const {
   events_.row(row);
 }
 
-void Run::write_provenance() {
+void Run::write_beginning() {
   Json row = provenance();
   row["options"] = options_json(options_);
   row["parameters"] = parameter_count(trainer_.model().config());
   row["attention_impl"] = trainer_.attention_implementation();
   row["training_samples"] = trainer_.data().split().train.size();
   row["validation_samples"] = trainer_.data().split().validation.size();
-  write("provenance", row);
+  if (options_.resume.empty()) {
+    write("provenance", row);
+  } else {
+    row["from"] = options_.resume;
+    row["step"] = trainer_.steps_done();
+    write("resume", row);
+  }
 }
 
 void Run::write_step(const StepMetrics& m) {
@@ -74,6 +85,14 @@ void Run::validate() {
   write("validation", {{"step", trainer_.steps_done()},
                        {"loss", validation_->loss},
                        {"predictions", validation_->predictions}});
+}
+
+void Run::save() {
+  const SavedCheckpoint saved = trainer_.save();
+  saved_step_ = trainer_.steps_done();
+  write(
+      "checkpoint",
+      {{"step", saved_step_}, {"path", saved.path}, {"bytes", saved.bytes}, {"save_ms", saved.ms}});
 }
 
 Json Run::summary(const TrainingResult& result) {
@@ -105,32 +124,42 @@ Json Run::summary(const TrainingResult& result) {
   return row;
 }
 
+// Whether the run ends with this step, and if before its time, how.
+bool Run::stops_after(const StepMetrics& metrics, TrainingResult& result) const {
+  if (!metrics.is_finite()) {
+    result.ending = Ending::diverged;
+    result.reason =
+        std::isfinite(metrics.loss)
+            ? fmt::format("the gradient norm is {} at step {}", metrics.grad_norm, metrics.step)
+            : fmt::format("the loss is {} at step {}", metrics.loss, metrics.step);
+    return true;
+  }
+  if (metrics.step == options_.steps) return true;
+  if (!events_.should_stop || !events_.should_stop()) return false;
+  result.ending = Ending::interrupted;
+  result.reason = fmt::format("stopped after step {} of {}", metrics.step, options_.steps);
+  return true;
+}
+
 TrainingResult Run::train() {
-  write_provenance();
+  write_beginning();
   TrainingResult result;
-  while (trainer_.steps_done() < options_.steps) {
+  for (bool is_over = false; !is_over;) {
     const StepMetrics metrics = trainer_.step();
     steps_.push_back(metrics);
     write_step(metrics);
     if (events_.step_done) events_.step_done(metrics);
-    if (!metrics.is_finite()) {
-      result.ending = Ending::diverged;
-      result.reason =
-          std::isfinite(metrics.loss)
-              ? fmt::format("the gradient norm is {} at step {}", metrics.grad_norm, metrics.step)
-              : fmt::format("the loss is {} at step {}", metrics.loss, metrics.step);
-      break;
-    }
-    const bool is_last = metrics.step == options_.steps;
-    if (!is_last && events_.should_stop && events_.should_stop()) {
-      result.ending = Ending::interrupted;
-      result.reason = fmt::format("stopped after step {} of {}", metrics.step, options_.steps);
-      break;
-    }
-    if (is_last ||
-        (options_.validation_every > 0 && metrics.step % options_.validation_every == 0)) {
+    is_over = stops_after(metrics, result);
+    if (result.ending == Ending::diverged) break;
+    // Also where the run is interrupted: what goes on from its checkpoint does not come back here.
+    if (is_due(metrics.step, options_.validation_every) || metrics.step == options_.steps) {
       validate();
     }
+    if (is_due(metrics.step, options_.save_every)) save();
+  }
+  if (result.ending != Ending::diverged) {
+    if (options_.save_every > 0 && saved_step_ != trainer_.steps_done()) save();
+    if (!options_.save_model.empty()) trainer_.save_model(options_.save_model);
   }
   result.summary = summary(result);
   write("summary", result.summary);

@@ -32,14 +32,21 @@ struct TrainingResult {
   Json summary;        // the summary row
 };
 
-// Trains a model from scratch. Every row has "kind" and "attention" (as asked for):
+// Trains a model as the options say: from scratch, from given weights, or on from a checkpoint.
+// Every row has "kind" and "attention" (as asked for):
 //   provenance  first: provenance(), "options", "parameters", "attention_impl", sample counts
+//   resume      first instead, of a run that goes on: the same, "from" and "step" of its checkpoint
 //   step        "step", "loss" (mean over the step's predictions), "grad_norm" (before clipping),
 //               "learning_rate", "step_ms", "attention_ms", "attention_share", "tokens",
 //               "tokens_per_s", "peak_bytes" by category, "peak_total_bytes", "peak_rss_bytes"
 //   validation  "step", "loss", "predictions"
-//   summary     last, however the run ends: "ending", "reason", "steps", means and medians of the
-//               steps after the first, "loss_mean", "loss_final", "validation_loss", the peaks
+//   checkpoint  "step", "path", "bytes", "save_ms": after the step's other rows
+//   summary     last, however the run ends: "ending", "reason", "steps" since the run began or went
+//               on, means and medians of them but the first, "loss_mean", "loss_final",
+//               "validation_loss", the peaks
+//
+// Checkpoints come every options.save_every steps, and at the end of a run that did not diverge;
+// options.save_model gets the last weights then.
 // Throws Error when the options do not fit together, the data cannot be read, or memory is short.
 TrainingResult run_training(const TrainOptions& options, const TrainingEvents& events);
 
