@@ -126,8 +126,7 @@ class Streamer {
 std::string text_of(const LoadedModel& model, const std::vector<int32_t>& tokens) {
   std::string bytes;
   for (const int32_t token : tokens) bytes += model.bytes_of(token);
-  Utf8Stream stream;
-  return stream.add(bytes) + stream.finish();
+  return valid_utf8(bytes);
 }
 
 void print_all(const Options& options, const LoadedModel& model, const GenerateResult& result) {

@@ -57,4 +57,10 @@ std::string Utf8Stream::finish() {
   return std::string(is_cut ? kReplacement : "");
 }
 
+std::string valid_utf8(std::string_view bytes) {
+  Utf8Stream stream;
+  const std::string characters = stream.add(bytes);
+  return characters + stream.finish();
+}
+
 }  // namespace strobe

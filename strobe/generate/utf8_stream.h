@@ -19,4 +19,7 @@ class Utf8Stream {
   std::string waiting_;
 };
 
+// The same of bytes that are there as a whole.
+std::string valid_utf8(std::string_view bytes);
+
 }  // namespace strobe

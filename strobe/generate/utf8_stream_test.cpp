@@ -42,6 +42,9 @@ TEST(Utf8Stream, WhatIsNoCharacterIsReplaced) {
     EXPECT_EQ(through("x\xF0\x9F\x98", size), "x" + r);
     EXPECT_EQ(through("\x80", size), r);
   }
+  for (const char* bytes : {"", "x\xF0\x9F\x98", "\xED\xA0\x80\xC3\xA4"}) {
+    EXPECT_EQ(valid_utf8(bytes), through(bytes, 1));
+  }
   Utf8Stream stream;
   EXPECT_EQ(stream.add("\xE4"), "");
   EXPECT_EQ(stream.finish(), r);

@@ -157,7 +157,7 @@ TEST(Gpt2F16, LogitsAreNearThoseOfF32) {
   }
 }
 
-// What a decode step takes from the arena does not depend on how many there were, and is given back.
+// What a decode step takes from the arena does not depend on the steps before, and is given back.
 TEST(KvCacheTest, StepsTakeNoMoreMemory) {
   Context ctx;
   Gpt2 model(ctx, tiny_config(), DType::f32, false);
