@@ -18,17 +18,23 @@ namespace strobe::testing {
 struct Work {
   double bytes = 0;
   double flops = 0;
+  double read_bytes = 0;  // of memory that is in no cache
 };
 
 // GFLOP/s of oneDNN's f32 matrix product 2048×768 · 768×3072 with the threads in use, the best of
 // many calls, measured again for every benchmark: what arithmetic speeds are shares of.
 double matmul_gflops(Context& ctx);
 
+// GB/s at which the threads in use read memory that is in no cache, the best of some passes,
+// measured again for every benchmark: what speeds of reading are shares of.
+double read_gb_s(Context& ctx);
+
 // Times call() in every iteration; counters: the best time, and what it makes of `work`.
 template <class Call>
 void time_best(benchmark::State& state, Context& ctx, const Work& work, const Call& call) {
   using Clock = std::chrono::steady_clock;
   const double peak = work.flops > 0 ? matmul_gflops(ctx) : 0;
+  const double read_peak = work.read_bytes > 0 ? read_gb_s(ctx) : 0;
   call();
   double best = std::numeric_limits<double>::infinity();
   for (auto _ : state) {
@@ -42,6 +48,10 @@ void time_best(benchmark::State& state, Context& ctx, const Work& work, const Ca
   if (work.flops > 0) {
     state.counters["gflop_s"] = work.flops / best * 1e-9;
     state.counters["of_matmul"] = work.flops / best * 1e-9 / peak;
+  }
+  if (work.read_bytes > 0) {
+    state.counters["read_gb_s"] = work.read_bytes / best * 1e-9;
+    state.counters["of_reading"] = work.read_bytes / best * 1e-9 / read_peak;
   }
 }
 

@@ -1,5 +1,9 @@
-// The products of GPT-2 small, of 256 and of 1024 rows: qkv, proj, fc, mlp_proj and head [K, N].
-// The head's weight is the transpose of the token table.
+// The products of GPT-2 small: qkv, proj, fc, mlp_proj and head [K, N], of 256 and of 1024 rows as
+// training has them, and of few rows as generation has them. The head's weight is the transpose of
+// the token table.
+#include <algorithm>
+#include <cstring>
+
 #include "strobe/ops/linear/linear.h"
 #include "tests/testkit/bench.h"
 
@@ -58,7 +62,77 @@ void run(benchmark::State& state, Context& ctx, DType dtype, const Layer& layer,
   });
 }
 
+// Weights of one layer, as many as no cache holds, and the tensors for `rows` rows.
+struct ColdWeights {
+  static constexpr int64_t kBytes = int64_t{256} << 20;
+  Tensor x, y, bias, memory;
+  std::vector<Tensor> weights;
+
+  ColdWeights(Context& ctx, DType dtype, DType weight_dtype, std::span<const Layer> layers,
+              int64_t rows) {
+    memory = ctx.arena().allocate(MemoryUse::weights, DType::bf16, {kBytes / 2});
+    std::memset(memory.data, 0x3c, kBytes);  // small numbers in all types
+    int64_t most_inner = 0, most_columns = 0, used = 0;
+    for (size_t i = 0;; i = (i + 1) % layers.size()) {
+      const Layer& layer = layers[i];
+      const Shape shape = layer.is_transposed ? Shape{layer.columns, layer.inner}
+                                              : Shape{layer.inner, layer.columns};
+      const int64_t bytes = shape.numel() * static_cast<int64_t>(size_of(weight_dtype));
+      if (used + bytes > kBytes) break;
+      const Tensor w =
+          Tensor::contiguous(static_cast<char*>(memory.data) + used, weight_dtype, shape);
+      weights.push_back(layer.is_transposed ? w.transpose(0, 1) : w);
+      used += bytes;
+      most_inner = std::max(most_inner, layer.inner);
+      most_columns = std::max(most_columns, layer.columns);
+    }
+    x = bench_tensor(ctx, dtype, {rows, most_inner});
+    y = bench_tensor(ctx, DType::f32, {rows, most_columns});
+    bias = bench_tensor(ctx, DType::f32, {most_columns});
+  }
+  double bytes() const {
+    double sum = 0;
+    for (const Tensor& weight : weights) sum += static_cast<double>(weight.bytes());
+    return sum;
+  }
+  void multiply(Context& ctx) const {
+    for (const Tensor& weight : weights) {
+      const int64_t inner = weight.shape[0], columns = weight.shape[1];
+      linear_forward(ctx, {.x = x.slice(1, 0, inner),
+                           .weight = weight,
+                           .bias = bias.slice(0, 0, columns),
+                           .y = y.slice(1, 0, columns)});
+    }
+  }
+};
+
+void register_few_rows() {
+  struct Types {
+    DType x, weight;
+  };
+  constexpr Types kTypes[] = {{DType::f32, DType::f32},
+                              {DType::f32, DType::f16},
+                              {DType::f32, DType::bf16},
+                              {DType::bf16, DType::bf16}};
+  for (const Types types : kTypes) {
+    const std::span best(&select("linear", linear_impls(), types.x, Device{}), 1);
+    for (const int64_t rows : {1, 2, 4, 8, 16}) {
+      for (const Layer& layer : kLayers) {
+        register_rows("linear", best,
+                      fmt::format("{}_{}_weight_{}", layer.name, rows, types.weight), types.x,
+                      [=](auto& state, Context& ctx) {
+                        const ColdWeights w(ctx, types.x, types.weight, {&layer, 1}, rows);
+                        time_best(state, ctx, {.read_bytes = w.bytes()}, [&] { w.multiply(ctx); });
+                        state.counters["us_each"] =
+                            state.counters["best_us"].value / static_cast<double>(w.weights.size());
+                      });
+      }
+    }
+  }
+}
+
 const int registered = [] {
+  register_few_rows();
   // The rows share the matrix products, so the first is enough.
   const std::span best(&select("linear", linear_impls(), DType::f32, Device{}), 1);
   for (const DType dtype : {DType::f32, DType::bf16}) {

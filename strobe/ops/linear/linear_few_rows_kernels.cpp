@@ -1,5 +1,8 @@
 // Products of few rows with a large matrix: all that counts is to read the matrix once, at the
-// speed of memory. Each element of y is summed in an order that depends on K and the instruction
+// speed of memory. So a thread reads one contiguous stretch of it, row after row, asking for what
+// it will need next; two streams at a time read up to a third slower.
+//
+// Each element of y is summed in an order that depends on the weight's shape and the instruction
 // set alone: a row's result is the same bits whatever other rows there are, and on any threads.
 #include "strobe/ops/linear/linear_few_rows_kernels.h"
 
@@ -11,7 +14,13 @@
 namespace strobe::STROBE_ISA {
 namespace {
 
-constexpr bool kHasManyRegisters = kLanes == 16;  // 32 of them with AVX-512, else 16
+// What a thread will read next lies this many rows of the weight ahead.
+constexpr int kRowsAhead = 2;
+
+template <class W>
+STROBE_INLINE void prefetch_row(const W* row, int64_t element) {
+  __builtin_prefetch(reinterpret_cast<const char*>(row + element), 0, 3);
+}
 
 // Sets y of row `row` at `column` from the product without bias.
 template <class Y, class Lanes>
@@ -26,74 +35,77 @@ STROBE_INLINE void finish(const FewRowsTask& task, int row, int64_t column, F32 
   lanes.store(static_cast<Y*>(task.y) + row * task.y_stride + column, sum);
 }
 
-// The sums of some columns while the rows of the weight go by; in the first-level cache.
-struct Sums {
-  static constexpr int kFloats = 4096;
-  float data[kFloats];
-  int64_t stride;  // of a row of x
-};
-
-// sums += x[:, k … k + kInner) · weight[k … k + kInner, column …], kVectors vectors of columns.
+// sums (+)= x[:, k … k + kInner) · weight[k … k + kInner, column …], kVectors vectors of columns;
+// the first products of a part set them.
 template <int kInner, int kVectors, class W, class Lanes>
-STROBE_INLINE void add_products(const FewRowsTask& task, int64_t k, int64_t column, const W* weight,
-                                Sums& sums, Lanes lanes) {
+STROBE_INLINE void add_products(const FewRowsTask& task, int64_t k, int64_t column,
+                                const FewRowsSums& part, bool is_first, Lanes lanes) {
+  const W* weight = static_cast<const W*>(task.weight) + k * task.weight_stride + column;
   F32 w[kInner][kVectors];
   for (int i = 0; i < kInner; ++i) {
+    prefetch_row(weight, (i + kRowsAhead * kInner) * task.weight_stride);
     for (int v = 0; v < kVectors; ++v) {
-      w[i][v] = lanes.load(weight + i * task.weight_stride + column + v * kLanes);
+      w[i][v] = lanes.load(weight + i * task.weight_stride + v * kLanes);
     }
   }
   for (int row = 0; row < task.rows; ++row) {
     const float* x = task.x + row * task.x_stride + k;
-    float* at = sums.data + row * sums.stride + column;
+    float* at = part.data + row * part.row_stride + column;
     F32 sum[kVectors];
-    for (int v = 0; v < kVectors; ++v) sum[v] = load(at + v * kLanes);
+    for (int v = 0; v < kVectors; ++v) sum[v] = is_first ? zero() : lanes.load(at + v * kLanes);
     for (int i = 0; i < kInner; ++i) {
       for (int v = 0; v < kVectors; ++v) sum[v] = fma(broadcast(x[i]), w[i][v], sum[v]);
     }
-    for (int v = 0; v < kVectors; ++v) store(at + v * kLanes, sum[v]);
+    for (int v = 0; v < kVectors; ++v) lanes.store(at + v * kLanes, sum[v]);
   }
 }
 
 template <int kInner, class W>
-STROBE_INLINE void add_row_products(const FewRowsTask& task, int64_t k, int64_t columns,
-                                    const W* weight, Sums& sums) {
-  constexpr int kVectors = kHasManyRegisters ? 2 : 1;
-  int64_t i = 0;
-  for (; i + kVectors * kLanes <= columns; i += kVectors * kLanes) {
-    add_products<kInner, kVectors>(task, k, i, weight, sums, WholeVector{});
+STROBE_INLINE void add_row_products(const FewRowsTask& task, int64_t k, int64_t begin, int64_t end,
+                                    const FewRowsSums& part, bool is_first) {
+  constexpr int kVectors = kLanes == 16 || kInner == 1 ? 2 : 1;  // AVX-512 has 32 registers
+  int64_t i = begin;
+  for (; i + kVectors * kLanes <= end; i += kVectors * kLanes) {
+    add_products<kInner, kVectors, W>(task, k, i, part, is_first, WholeVector{});
   }
-  for (; i + kLanes <= columns; i += kLanes) {
-    add_products<kInner, 1>(task, k, i, weight, sums, WholeVector{});
+  for (; i + kLanes <= end; i += kLanes) {
+    add_products<kInner, 1, W>(task, k, i, part, is_first, WholeVector{});
   }
-  if (i < columns) {
-    add_products<kInner, 1>(task, k, i, weight, sums, PartialVector{static_cast<int>(columns - i)});
+  if (i < end) {
+    add_products<kInner, 1, W>(task, k, i, part, is_first,
+                               PartialVector{static_cast<int>(end - i)});
   }
 }
 
-template <class W, class Y>
-void by_rows(const FewRowsTask& task) {
-  constexpr int kInner = 8;  // rows of the weight at a time
-  Sums sums;
-  sums.stride = Sums::kFloats / task.rows / (2 * kLanes) * (2 * kLanes);
-  for (int64_t begin = 0; begin < task.columns; begin += sums.stride) {
-    const int64_t rest = task.columns - begin;
-    const int64_t columns = rest < sums.stride ? rest : sums.stride;
-    std::memset(sums.data, 0, sizeof(sums.data));
-    const W* weight = static_cast<const W*>(task.weight) + begin;
-    int64_t k = 0;
-    for (; k + kInner <= task.inner; k += kInner) {
-      add_row_products<kInner>(task, k, columns, weight + k * task.weight_stride, sums);
+template <class W>
+void add_rows(const FewRowsTask& task, int64_t begin, int64_t end, const FewRowsSums& part) {
+  // The sums of some columns stay in the first-level cache while the rows go by. They are loaded
+  // and stored for each row of the weight, unless rows of x are so many that this would take longer
+  // than reading.
+  constexpr int64_t kFloats = 8192;
+  constexpr int kInner = 8, kRowsOneByOne = 2;
+  const int64_t width = kFloats / task.rows;
+  for (int64_t column = 0; column < task.columns; column += width) {
+    const int64_t rest = task.columns - column, last = column + (rest < width ? rest : width);
+    int64_t k = begin;
+    for (; task.rows > kRowsOneByOne && k + kInner <= end; k += kInner) {
+      add_row_products<kInner, W>(task, k, column, last, part, k == begin);
     }
-    for (; k < task.inner; ++k) {
-      add_row_products<1>(task, k, columns, weight + k * task.weight_stride, sums);
-    }
-    for (int row = 0; row < task.rows; ++row) {
-      const float* at = sums.data + row * sums.stride;
-      for_vectors(columns, [&](int64_t i, auto lanes) {
-        finish<Y>(task, row, begin + i, lanes.load(at + i), lanes);
-      });
-    }
+    for (; k < end; ++k) add_row_products<1, W>(task, k, column, last, part, k == begin);
+  }
+}
+
+template <class Y>
+void join(const FewRowsTask& task, const FewRowsSums& sums, int parts) {
+  for (int row = 0; row < task.rows; ++row) {
+    const float* at = sums.data + row * sums.row_stride;
+    for_vectors(task.columns, [&](int64_t column, auto lanes) {
+      F32 sum = lanes.load(at + column);
+      for (int part = 1; part < parts; ++part) {
+        sum += lanes.load(at + part * sums.part_stride + column);
+      }
+      finish<Y>(task, row, column, sum, lanes);
+    });
   }
 }
 
@@ -102,50 +114,36 @@ struct Parts {
   F32 of[kMostFewRows][kLanes] = {};
 };
 
-// Rows from `row` on and columns from `column` on; `weight` is of the first of the kLanes columns.
-template <int kRows, int kColumns, class W>
-STROBE_INLINE void multiply_columns(const FewRowsTask& task, int row, int column, const W* weight,
-                                    Parts& parts) {
-  F32 sum[kRows][kColumns] = {};
+// `weight` is of one column, number `column` of the parts.
+template <int kRows, class W>
+STROBE_INLINE void multiply_column(const FewRowsTask& task, int row, int column, const W* weight,
+                                   Parts& parts) {
+  F32 sum[kRows] = {};
   const float* x = task.x + row * task.x_stride;
-  weight += column * task.weight_stride;
   for_vectors(task.inner, [&](int64_t k, auto lanes) {
-    F32 w[kColumns];
-    for (int n = 0; n < kColumns; ++n) w[n] = lanes.load(weight + n * task.weight_stride + k);
+    prefetch_row(weight, k + kRowsAhead * task.weight_stride);
+    const F32 w = lanes.load(weight + k);
     for (int m = 0; m < kRows; ++m) {
-      const F32 in = lanes.load(x + m * task.x_stride + k);
-      for (int n = 0; n < kColumns; ++n) sum[m][n] = fma(in, w[n], sum[m][n]);
+      sum[m] = fma(lanes.load(x + m * task.x_stride + k), w, sum[m]);
     }
   });
-  for (int m = 0; m < kRows; ++m) {
-    for (int n = 0; n < kColumns; ++n) parts.of[row + m][column + n] = sum[m][n];
-  }
-}
-
-template <int kColumns, class W>
-STROBE_INLINE void multiply_all_rows(const FewRowsTask& task, int column, const W* weight,
-                                     Parts& parts) {
-  constexpr int kRows = kHasManyRegisters ? 4 : 2;
-  int row = 0;
-  for (; row + kRows <= task.rows; row += kRows) {
-    multiply_columns<kRows, kColumns>(task, row, column, weight, parts);
-  }
-  for (; row < task.rows; ++row) multiply_columns<1, kColumns>(task, row, column, weight, parts);
+  for (int m = 0; m < kRows; ++m) parts.of[row + m][column] = sum[m];
 }
 
 template <class W, class Y>
 void by_columns(const FewRowsTask& task) {
-  constexpr int kColumns = 4;  // of the weight at a time
   for_vectors(task.columns, [&](int64_t begin, auto lanes) {
-    const W* weight = static_cast<const W*>(task.weight) + begin * task.weight_stride;
     const int64_t rest = task.columns - begin;
     const int columns = rest < kLanes ? static_cast<int>(rest) : kLanes;
     Parts parts;
-    int column = 0;
-    for (; column + kColumns <= columns; column += kColumns) {
-      multiply_all_rows<kColumns>(task, column, weight, parts);
+    for (int i = 0; i < columns; ++i) {
+      const W* weight = static_cast<const W*>(task.weight) + (begin + i) * task.weight_stride;
+      int row = 0;
+      for (; row + 8 <= task.rows; row += 8) multiply_column<8>(task, row, i, weight, parts);
+      for (; row + 4 <= task.rows; row += 4) multiply_column<4>(task, row, i, weight, parts);
+      for (; row + 2 <= task.rows; row += 2) multiply_column<2>(task, row, i, weight, parts);
+      for (; row < task.rows; ++row) multiply_column<1>(task, row, i, weight, parts);
     }
-    for (; column < columns; ++column) multiply_all_rows<1>(task, column, weight, parts);
     for (int row = 0; row < task.rows; ++row) {
       finish<Y>(task, row, begin, sum_each(parts.of[row]), lanes);
     }
@@ -165,7 +163,7 @@ void widen(const void* from, DType from_type, float* to, int64_t count) {
 
 template <class W, class Y>
 constexpr FewRowsKernels kernels_of() {
-  return {&by_rows<W, Y>, &by_columns<W, Y>};
+  return {&by_columns<W, Y>, &add_rows<W>, &join<Y>};
 }
 
 }  // namespace

@@ -9,8 +9,8 @@ namespace strobe {
 // Rows of x that take the kernels below instead of a matrix product. See linear_few_rows.h.
 constexpr int kMostFewRows = 8;
 
-// A share of the columns of y = x·weight + bias, then optionally GELU, on one thread. Pointers are
-// to the share's first column; nothing here has an inline function (see strobe/simd/vec.h).
+// Some columns of y = x·weight + bias, then optionally GELU, on one thread. Pointers are to the
+// first of the columns; nothing here has an inline function (see strobe/simd/vec.h).
 struct FewRowsTask {
   const float* x = nullptr;  // [rows, inner]
   int64_t x_stride = 0;
@@ -27,9 +27,19 @@ struct FewRowsTask {
   int64_t columns = 0;
 };
 
+// Sums over a part of K: [parts, rows, stride], of which a task has some columns.
+struct FewRowsSums {
+  float* data = nullptr;
+  int64_t row_stride = 0, part_stride = 0;
+};
+
 struct FewRowsKernels {
-  void (*by_rows)(const FewRowsTask&);     // rows of weight [K, N] are contiguous
-  void (*by_columns)(const FewRowsTask&);  // its columns are: the transpose of an [N, K]
+  // The columns of the weight are contiguous, the transpose of an [N, K]: sets y.
+  void (*by_columns)(const FewRowsTask&);
+  // Its rows are, [K, N]: sets the sums of one part to x[:, begin … end) · weight[begin … end, :]
+  void (*add_rows)(const FewRowsTask&, int64_t begin, int64_t end, const FewRowsSums& part);
+  // … and y from those of all parts, in their order.
+  void (*join)(const FewRowsTask&, const FewRowsSums& sums, int parts);
 };
 
 // Named after the types of the weight and of y.
