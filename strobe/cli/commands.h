@@ -12,6 +12,8 @@ int generate_command(const Arguments& arguments);
 int compare_command(const Arguments& arguments);
 int masks_command(const Arguments& arguments);
 int fetch_command(const Arguments& arguments);
+int convert_command(const Arguments& arguments);
+int tokenizer_command(const Arguments& arguments);  // of train, encode, decode and show
 int report_command(const Arguments& arguments);
 int bench_command(const Arguments& arguments);  // of one of these:
 int bench_attention_command(const Arguments& arguments);

@@ -35,6 +35,9 @@ constexpr Command kCommands[] = {
     {"masks", "shows what attention sees under each mask, and what that changes",
      strobe::masks_command},
     {"fetch", "loads a model from a hub", strobe::fetch_command},
+    {"convert", "writes a model in another type or into other files", strobe::convert_command},
+    {"tokenizer", "learns a vocabulary, and turns texts into tokens and back",
+     strobe::tokenizer_command},
     {"report", "writes an HTML page about results files", strobe::report_command},
     {"bench", "times attention and training steps", strobe::bench_command},
 };

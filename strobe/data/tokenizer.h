@@ -18,6 +18,10 @@ enum class SpecialNames : unsigned char {
   text,    // the characters of the name, as of any other text
 };
 
+constexpr std::string_view to_text(SpecialNames special) {
+  return special == SpecialNames::tokens ? "tokens" : "text";
+}
+
 // Text to token ids and back. All functions may be called by any thread.
 class Tokenizer {
  public:
