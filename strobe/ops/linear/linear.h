@@ -14,8 +14,9 @@ namespace strobe {
 // contiguous: GPT-2's Conv1D stores [K, N]; a PyTorch Linear or a tied embedding [N, K] is passed
 // as its transpose.
 //
-// On the CPU, up to 8 rows of x are multiplied by kernels that read the weight once, and each row
-// of y has the same bits whatever rows are beside it. More rows may be added in another order.
+// On the CPU, up to 8 rows of x (16 in f32 with a 16-bit weight) are multiplied by kernels that
+// read the weight once, and each row of y has the same bits whatever rows are beside it, on any
+// number of threads. With more rows, sums may be made in another order.
 struct LinearForward {
   Tensor x;               // [M, K]
   Tensor weight;          // [K, N]

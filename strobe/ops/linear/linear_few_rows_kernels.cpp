@@ -14,12 +14,12 @@
 namespace strobe::STROBE_ISA {
 namespace {
 
-// What a thread will read next lies this many rows of the weight ahead.
+// What a thread will read next, where rows of the weight are taken one by one: so many ahead.
 constexpr int kRowsAhead = 2;
 
 template <class W>
-STROBE_INLINE void prefetch_row(const W* row, int64_t element) {
-  __builtin_prefetch(reinterpret_cast<const char*>(row + element), 0, 3);
+STROBE_INLINE void prefetch(const W* p) {
+  __builtin_prefetch(p, 0, 3);
 }
 
 // Sets y of row `row` at `column` from the product without bias.
@@ -41,9 +41,10 @@ template <int kInner, int kVectors, class W, class Lanes>
 STROBE_INLINE void add_products(const FewRowsTask& task, int64_t k, int64_t column,
                                 const FewRowsSums& part, bool is_first, Lanes lanes) {
   const W* weight = static_cast<const W*>(task.weight) + k * task.weight_stride + column;
+  constexpr int kAhead = kInner == 1 ? kRowsAhead : kInner;
   F32 w[kInner][kVectors];
   for (int i = 0; i < kInner; ++i) {
-    prefetch_row(weight, (i + kRowsAhead * kInner) * task.weight_stride);
+    prefetch(weight + (i + kAhead) * task.weight_stride);
     for (int v = 0; v < kVectors; ++v) {
       w[i][v] = lanes.load(weight + i * task.weight_stride + v * kLanes);
     }
@@ -79,16 +80,15 @@ STROBE_INLINE void add_row_products(const FewRowsTask& task, int64_t k, int64_t 
 
 template <class W>
 void add_rows(const FewRowsTask& task, int64_t begin, int64_t end, const FewRowsSums& part) {
-  // The sums of some columns stay in the first-level cache while the rows go by. They are loaded
-  // and stored for each row of the weight, unless rows of x are so many that this would take longer
-  // than reading.
-  constexpr int64_t kFloats = 8192;
-  constexpr int kInner = 8, kRowsOneByOne = 2;
+  // The sums of some columns stay in the first-level cache while the rows go by. With several rows
+  // of x, loading and storing them for each row of the weight would take longer than reading it.
+  constexpr int64_t kFloats = 4096;
+  constexpr int kInner = 8;
   const int64_t width = kFloats / task.rows;
   for (int64_t column = 0; column < task.columns; column += width) {
     const int64_t rest = task.columns - column, last = column + (rest < width ? rest : width);
     int64_t k = begin;
-    for (; task.rows > kRowsOneByOne && k + kInner <= end; k += kInner) {
+    for (; task.rows > 1 && k + kInner <= end; k += kInner) {
       add_row_products<kInner, W>(task, k, column, last, part, k == begin);
     }
     for (; k < end; ++k) add_row_products<1, W>(task, k, column, last, part, k == begin);
@@ -111,7 +111,7 @@ void join(const FewRowsTask& task, const FewRowsSums& sums, int parts) {
 
 // Of kLanes columns of each row, the lanes of x·weight, not yet added up.
 struct Parts {
-  F32 of[kMostFewRows][kLanes] = {};
+  F32 of[kMostWidenedRows][kLanes];
 };
 
 // `weight` is of one column, number `column` of the parts.
@@ -121,7 +121,7 @@ STROBE_INLINE void multiply_column(const FewRowsTask& task, int row, int column,
   F32 sum[kRows] = {};
   const float* x = task.x + row * task.x_stride;
   for_vectors(task.inner, [&](int64_t k, auto lanes) {
-    prefetch_row(weight, k + kRowsAhead * task.weight_stride);
+    prefetch(weight + k + kRowsAhead * task.weight_stride);
     const F32 w = lanes.load(weight + k);
     for (int m = 0; m < kRows; ++m) {
       sum[m] = fma(lanes.load(x + m * task.x_stride + k), w, sum[m]);
@@ -136,6 +136,9 @@ void by_columns(const FewRowsTask& task) {
     const int64_t rest = task.columns - begin;
     const int columns = rest < kLanes ? static_cast<int>(rest) : kLanes;
     Parts parts;
+    for (int row = 0; columns < kLanes && row < task.rows; ++row) {
+      for (F32& part : parts.of[row]) part = zero();
+    }
     for (int i = 0; i < columns; ++i) {
       const W* weight = static_cast<const W*>(task.weight) + (begin + i) * task.weight_stride;
       int row = 0;

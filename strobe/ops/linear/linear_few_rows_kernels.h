@@ -6,15 +6,16 @@
 
 namespace strobe {
 
-// Rows of x that take the kernels below instead of a matrix product. See linear_few_rows.h.
-constexpr int kMostFewRows = 8;
+// Rows of x that take the kernels below instead of a matrix product; more where the weight would
+// have to be widened for it. See linear_few_rows.h.
+constexpr int kMostFewRows = 8, kMostWidenedRows = 16;
 
 // Some columns of y = x·weight + bias, then optionally GELU, on one thread. Pointers are to the
 // first of the columns; nothing here has an inline function (see strobe/simd/vec.h).
 struct FewRowsTask {
   const float* x = nullptr;  // [rows, inner]
   int64_t x_stride = 0;
-  int rows = 0;  // 1 … kMostFewRows
+  int rows = 0;  // 1 … kMostWidenedRows
   int64_t inner = 0;
   const void* weight = nullptr;
   int64_t weight_stride = 0;    // elements between the rows, or the columns, that are contiguous

@@ -236,7 +236,8 @@ TEST(Linear, WideWeightsConform) {
   for (const char* types : {"dtype=f32 weight=f32 out=f32", "dtype=f32 weight=f16 out=f32",
                             "dtype=f32 weight=bf16 out=f32", "dtype=bf16 weight=bf16 out=bf16",
                             "dtype=bf16 weight=bf16 out=f32"}) {
-    for (const char* sizes : {"m=1 k=61 n=5001", "m=8 k=40 n=2311", "m=9 k=2100 n=520"}) {
+    for (const char* sizes :
+         {"m=1 k=61 n=5001", "m=8 k=40 n=2311", "m=16 k=300 n=1100", "m=17 k=2100 n=520"}) {
       for (const int transposed : {0, 1}) {
         lines.push_back(
             fmt::format("{} {} transposed={} gap=0 bias=1 gelu={} dx=0 accumulate=0 seed={}", sizes,
@@ -253,14 +254,16 @@ TEST(Linear, WideWeightsConform) {
   });
 }
 
-// Up to 8 rows: each row's bits are those that it has alone, on any number of threads.
+// Up to 8 rows, 16 of f32 with a 16-bit weight: each row's bits are those that it has alone, on any
+// number of threads.
 TEST(Linear, FewRowsDoNotMeet) {
   std::vector<std::string> lines;
-  for (const char* types : {"dtype=f32 weight=f32 out=f32", "dtype=f32 weight=f16 out=f32",
-                            "dtype=f32 weight=bf16 out=f32", "dtype=bf16 weight=bf16 out=bf16"}) {
+  for (const char* types :
+       {"m=8 dtype=f32 weight=f32 out=f32", "m=16 dtype=f32 weight=f16 out=f32",
+        "m=16 dtype=f32 weight=bf16 out=f32", "m=8 dtype=bf16 weight=bf16 out=bf16"}) {
     for (const int transposed : {0, 1}) {
-      lines.push_back(fmt::format("m=8 k=203 n=777 {} transposed={} gap=0 bias=1 gelu=0 seed={}",
-                                  types, transposed, lines.size()));
+      lines.push_back(fmt::format("{} k=203 n=777 transposed={} gap=0 bias=1 gelu=0 seed={}", types,
+                                  transposed, lines.size()));
     }
   }
   const int threads = thread_count();
