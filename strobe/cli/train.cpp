@@ -3,6 +3,7 @@
 
 #include "strobe/cli/commands.h"
 #include "strobe/cli/presets.h"
+#include "strobe/cli/training_text.h"
 #include "strobe/core/check.h"
 #include "strobe/core/interrupt.h"
 #include "strobe/core/jsonl.h"
@@ -86,9 +87,8 @@ int train_command(const Arguments& arguments) {
   const std::string checkpoint = options.resume;
   OptionParser parser(
       "train",
-      "Trains a GPT-2 on a text, from scratch or from given weights, and writes what it measured "
-      "to "
-      "OUT/metrics.jsonl.\nCtrl-C stops after the step, saves, and still writes the summary.");
+      "Trains a GPT-2 on a text, from scratch or from given weights.\nWrites what it measures to "
+      "OUT/metrics.jsonl. Ctrl-C stops after the step, with a summary and a checkpoint.");
   options.visit(parser);
   if (!parser.parse(arguments)) return 0;
   options.resume = checkpoint;  // which the word may have meant by its run's folder
@@ -97,6 +97,7 @@ int train_command(const Arguments& arguments) {
   create_folder(options.out);
   check_run_folder(options);
   if (!checkpoint.empty()) say_what_goes_on(options);
+  if (const int signal = prepare_training_text(options)) return 128 + signal;
   std::optional<JsonlWriter> results;  // opened by the first row: options that do not fit together,
                                        // or a missing text, must not empty an earlier run's file
   const InterruptGuard interrupt;

@@ -58,9 +58,10 @@ bool is_encoded(const TrainOptions& options, const Corpus& corpus, const Tokeniz
   }
 }
 
-// Makes OUT/data.tokens.
-void encode(const TrainOptions& options, const Corpus& corpus, const Tokenizer& tokenizer,
+// Makes OUT/data.tokens. False when it was stopped.
+bool encode(const TrainOptions& options, const Corpus& corpus, const Tokenizer& tokenizer,
             const EncodingProgress& progress) {
+  if (progress && !progress(0, corpus.bytes())) return false;
   create_folder(options.out);
   TokenFileWriter writer(encoded_path(options), tokenizer, number_of_text(options, corpus));
   const auto encode_long = [&](const LongText& text) {
@@ -77,8 +78,8 @@ void encode(const TrainOptions& options, const Corpus& corpus, const Tokenizer& 
   } else {
     is_done = encode_long(MappedFile(options.data));
   }
-  check(is_done, "stopped before '", options.data, "' was encoded");
-  writer.commit();
+  if (is_done) writer.commit();
+  return is_done;
 }
 
 }  // namespace
@@ -104,13 +105,13 @@ TrainingData::TrainingData(const TrainOptions& options) : tokenizer_(tokenizer_o
   }
 }
 
-void prepare_training_data(TrainOptions& options, const EncodingProgress& progress) {
-  if (options.tokenizer.empty()) return;
+bool prepare_training_data(TrainOptions& options, const EncodingProgress& progress) {
+  if (options.tokenizer.empty()) return true;
   const std::unique_ptr<Tokenizer> tokenizer = tokenizer_of(options);
   options.vocab_size = std::max<int64_t>(options.vocab_size, tokenizer->vocab_size());
-  if (options.batching == Batching::padded || is_token_file(options.data)) return;
+  if (options.batching == Batching::padded || is_token_file(options.data)) return true;
   const std::unique_ptr<Corpus> corpus = open_corpus(options.data);
-  if (!is_encoded(options, *corpus, *tokenizer)) encode(options, *corpus, *tokenizer, progress);
+  return is_encoded(options, *corpus, *tokenizer) || encode(options, *corpus, *tokenizer, progress);
 }
 
 }  // namespace strobe

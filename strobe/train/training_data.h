@@ -34,11 +34,13 @@ class TrainingData {
   std::optional<OrderedBatches> validation_;
 };
 
-// Bytes of text that have become tokens, of all. False stops the work there, with an Error.
+// Called before a text is encoded, and then now and then: bytes that have become tokens, of all.
+// False stops the work there.
 using EncodingProgress = std::function<bool(int64_t done, int64_t bytes)>;
 
 // What has to be done once before a run: makes the vocabulary at least as large as the tokenizer's,
-// and OUT/data.tokens where TrainingData will want it, which may take minutes.
-void prepare_training_data(TrainOptions& options, const EncodingProgress& progress);
+// and OUT/data.tokens where TrainingData will want it, which may take minutes. False when it was
+// stopped.
+bool prepare_training_data(TrainOptions& options, const EncodingProgress& progress);
 
 }  // namespace strobe
