@@ -7,6 +7,7 @@
 #include "strobe/cli/attention_names.h"
 #include "strobe/cli/commands.h"
 #include "strobe/cli/presets.h"
+#include "strobe/cli/training_text.h"
 #include "strobe/core/check.h"
 #include "strobe/core/interrupt.h"
 #include "strobe/core/jsonl.h"
@@ -15,6 +16,7 @@
 #include "strobe/core/progress.h"
 #include "strobe/report/comparison_plot.h"
 #include "strobe/report/comparison_table.h"
+#include "strobe/report/html_report.h"
 #include "strobe/report/jsonl_reader.h"
 #include "strobe/report/training_run.h"
 #include "strobe/train/provenance.h"
@@ -41,7 +43,8 @@ struct CompareOptions {
     visit(out,
           {.name = "out",
            .unit = "DIR",
-           .help = "folder of results.jsonl, compare.png and compare.svg, made where missing"});
+           .help = "folder of results.jsonl, report.html, compare.png and compare.svg, made where "
+                   "missing"});
     train.visit_shared(visit);
   }
 };
@@ -61,7 +64,9 @@ bool parse_options(CompareOptions& options, const Arguments& arguments) {
       "same dropout.\nPrints speed, memory and loss side by side, and writes them to "
       "OUT with a picture.");
   options.visit(parser);
-  return parser.parse(arguments);
+  const bool is_run = parser.parse(arguments);
+  options.train.out = options.out;  // where an encoded text goes
+  return is_run;
 }
 
 std::string path_in(const CompareOptions& options, const std::string& file) {
@@ -77,6 +82,7 @@ int run_one(const std::string& name, const Arguments& arguments) {
   prctl(PR_SET_PDEATHSIG, SIGTERM);  // a run without its comparison is of no use
   CompareOptions options;
   parse_options(options, arguments);
+  if (const int signal = prepare_training_text(options.train)) return 128 + signal;
   options.train.attention = name;
   JsonlWriter rows(rows_path(options, name));
   const InterruptGuard interrupt;
@@ -157,7 +163,9 @@ void report(const CompareOptions& options, JsonlWriter& results) {
   }
   fmt::print("\n{}\n", comparison_table(runs));
   const std::string problem = draw_comparison(results.path(), options.out);
-  fmt::print("results   {}\n", results.path());
+  const std::string page = path_in(options, "report.html");
+  write_html_report({.paths = {results.path()}, .out = page});
+  fmt::print("results   {}\nreport    {}\n", results.path(), page);
   if (problem.empty()) {
     fmt::print("pictures  {}  {}\n", path_in(options, "compare.png"),
                path_in(options, "compare.svg"));
@@ -176,6 +184,7 @@ int compare_command(const Arguments& arguments) {
   if (!parse_options(options, arguments)) return 0;
   const std::vector<std::string> names = attention_names(options.attention);
   if (options.train.threads > 0) set_thread_count(static_cast<int>(options.train.threads));
+  if (const int signal = prepare_training_text(options.train)) return 128 + signal;
   const Json provenance = provenance_row(options);
   { const TrainingData readable(options.train); }  // else earlier results would be lost for nothing
 

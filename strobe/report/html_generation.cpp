@@ -67,6 +67,7 @@ Generation generation_of(const Json& row, const Words& say) {
 
 std::string spread_text(const Measured& m, int digits) {
   if (!std::isfinite(m.mean)) return "–";
+  if (m.mean >= 1000) digits = 0;
   if (!std::isfinite(m.std)) return fmt::format("{:.{}f}", m.mean, digits);
   return fmt::format("{:.{}f} ± {:.{}f}", m.mean, digits, m.std, digits);
 }

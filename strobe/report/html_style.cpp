@@ -63,7 +63,7 @@ nav ul { list-style: none; padding: 0; display: flex; flex-wrap: wrap; gap: .3re
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr)); }
 .small { grid-template-columns: repeat(auto-fit, minmax(min(100%, 17rem), 1fr)); }
 figure { background: var(--card); border: 1px solid var(--line); border-radius: .6rem;
-  padding: 1rem 1.1rem; min-width: 0; }
+  padding: 1rem 1.1rem; min-width: 0; container-type: inline-size; }
 figcaption p { color: var(--muted); font-size: .875rem; line-height: 1.5; margin-top: .1rem; }
 figure > svg { display: block; width: 100%; height: auto; margin-top: .75rem; overflow: visible; }
 .legend { list-style: none; padding: 0; margin-top: .6rem; display: flex; flex-wrap: wrap;
@@ -111,8 +111,8 @@ blockquote { margin: .75rem 0 0; padding: .1rem 0 .1rem 1rem; border-left: 3px s
   gap: .2rem 1.25rem; margin-top: 1rem; font-size: .9375rem; }
 .facts dt { color: var(--muted); }
 .facts dd { margin: 0; }
-@media (min-width: 48rem) {
-  svg text { font-size: 9.5px; }
+@container (min-width: 24rem) {
+  svg text { font-size: 10px; }
 }
 @media (max-width: 40rem) {
   body { font-size: 16px; line-height: 1.55; }
@@ -144,7 +144,9 @@ blockquote { margin: .75rem 0 0; padding: .1rem 0 .1rem 1rem; border-left: 3px s
   .charts { grid-template-columns: 1fr 1fr; gap: .6rem; }
   .tiles { grid-template-columns: repeat(3, 1fr); }
   details::details-content { content-visibility: visible; display: block; height: auto; }
-  svg text { font-size: 11px; }
+  svg text { font-size: 13px; }
+  th, td { padding-top: .2rem; padding-bottom: .2rem; }
+  .tiles dd { font-size: 1.3rem; } .tiles dd + dd, .tiles dt { font-size: .8rem; }
   svg * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
 }
 </style>

@@ -32,7 +32,7 @@ class TrainingTable {
 
   Markup markup() {
     add(say_("implementation"), [](const Column& c) {
-      return c.run->implementation.empty() ? none() : Markup::text(c.run->implementation);
+      return c.run->implementation.empty() ? none() : Markup::name(c.run->implementation);
     });
     add(say_("steps"), [](const Column& c) {
       return data(static_cast<double>(c.summary.steps), fmt::format("{}", c.summary.steps));
@@ -201,7 +201,7 @@ Markup difference_chart(const std::vector<Column>& columns, const Words& say) {
 }
 
 Markup time_chart(const std::vector<Column>& columns, const Words& say) {
-  BarChart chart{.title = say("Step time"), .note = say("The median; the dark part is attention.")};
+  BarChart chart{.title = say("Step time"), .note = say("The median; attention in full colour.")};
   for (const Column& c : columns) {
     const RunSummary& s = c.summary;
     const double part = s.step_ms_median * s.attention_share;
@@ -218,7 +218,7 @@ Markup time_chart(const std::vector<Column>& columns, const Words& say) {
 
 // Empty if no run recorded its memory.
 Markup memory_chart(const std::vector<Column>& columns, const Words& say) {
-  BarChart chart{.title = say("Peak memory"), .note = say("The dark part is attention.")};
+  BarChart chart{.title = say("Peak memory"), .note = say("Attention in full colour.")};
   for (const Column& c : columns) {
     if (!(c.run->peak_total_bytes > 0)) continue;
     const auto attention = c.run->at_peak_bytes.find("attention");

@@ -74,6 +74,17 @@ std::string escape_html(std::string_view plain) {
 
 Markup Markup::text(std::string_view plain) { return Markup(escape_html(plain)); }
 
+Markup Markup::name(std::string_view plain) {
+  Markup whole;
+  while (!plain.empty()) {
+    const size_t end = std::min(plain.find('_'), plain.size() - 1) + 1;
+    whole += text(plain.substr(0, end));
+    plain.remove_prefix(end);
+    if (!plain.empty()) whole += literal("<wbr>");
+  }
+  return whole;
+}
+
 Markup element(std::string_view tag, const Attributes& attributes, const Markup& content) {
   std::string html = fmt::format("<{}", tag);
   for (const auto& [name, value] : attributes) {

@@ -20,6 +20,8 @@ class Markup {
     return Markup(std::string(html, N - 1));
   }
   static Markup text(std::string_view plain);
+  // The same for a long name: it may be broken after each underscore.
+  static Markup name(std::string_view plain);
 
   Markup& operator+=(const Markup& other) {
     html_ += other.html_;

@@ -148,6 +148,7 @@ TEST_F(CompareTest, WithoutGnuplotTheResultsAreThere) {
       << result.error;
   EXPECT_EQ(rows_of(results(), "comparison").size(), 1u);
   EXPECT_FALSE(fs::exists(file("compare.png")));
+  EXPECT_GT(fs::file_size(file("report.html")), 10'000u) << "draws its charts itself";
 }
 
 TEST_F(CompareTest, CtrlCKeepsWhatWasMeasured) {
