@@ -34,37 +34,33 @@ std::string bytes_text(int64_t bytes) {
 // "model.safetensors [####....]  123MB of 548MB  45.6MB/s  9s left"
 std::string line_of(const FetchProgress& progress, double seconds, int width) {
   const auto loaded = static_cast<double>(progress.bytes - progress.first_bytes);
-  const double rate = seconds > 0 ? loaded / seconds : 0;
-  const std::string speed = fmt::format("{}/s", bytes_text(static_cast<int64_t>(rate)));
-  if (progress.total_bytes < 0) {
-    return bar_line(progress.file, 0, fmt::format("{}  {}", bytes_text(progress.bytes), speed),
-                    width);
-  }
   const auto left = static_cast<double>(progress.total_bytes - progress.bytes);
-  const std::string time = left == 0  ? "in " + short_duration(seconds)
-                           : rate > 0 ? short_duration(left / rate) + " left"
-                                      : "";
-  return bar_line(progress.file,
-                  static_cast<double>(progress.bytes) /
-                      static_cast<double>(std::max<int64_t>(progress.total_bytes, 1)),
-                  fmt::format("{} of {}  {}  {}", bytes_text(progress.bytes),
-                              bytes_text(progress.total_bytes), speed, time),
-                  width);
+  const double rate = seconds > 0 ? loaded / seconds : 0;
+  std::string numbers = bytes_text(progress.bytes);
+  if (left > 0) numbers += " of " + bytes_text(progress.total_bytes);
+  if (seconds >= 1) numbers += fmt::format("  {}/s", bytes_text(static_cast<int64_t>(rate)));
+  if (seconds >= 1 && left == 0) numbers += "  in " + short_duration(seconds);
+  if (left > 0 && rate > 0) numbers += fmt::format("  {} left", short_duration(left / rate));
+  const auto total = static_cast<double>(std::max<int64_t>(progress.total_bytes, 1));
+  return bar_line(progress.file, static_cast<double>(progress.bytes) / total, numbers, width);
 }
 
 // One line for each file, one below the other.
 class FetchLines {
  public:
   void show(const FetchProgress& progress) {
-    if (!line_ || progress.file != file_) {
+    if (progress.file != file_) {
       line_.reset();  // ends its line before the next begins
-      line_.emplace();
       file_ = progress.file;
       watch_.restart();
     }
-    line_->update([progress, seconds = watch_.seconds()](
-                      int width) { return line_of(progress, seconds, width); },
-                  progress.bytes == progress.total_bytes);
+    constexpr double kBrief = 0.2;  // a small file needs no line but its last
+    const bool is_last = progress.bytes == progress.total_bytes;
+    const double seconds = watch_.seconds();
+    if (seconds < kBrief && !is_last) return;
+    if (!line_) line_.emplace();
+    line_->update([progress, seconds](int width) { return line_of(progress, seconds, width); },
+                  is_last);
   }
   void note(const std::string& text) {
     if (line_) {

@@ -80,12 +80,16 @@ class HubClient::Attempts {
 
   void restart() { failures_ = 0; }
 
-  // Waits for the next try; throws Error after the last.
-  void pause_after(const HttpResponse& response, const std::string& problem) {
+  // Waits for the next try; throws Error after the last, which says what is kept for another day.
+  void pause_after(const HttpResponse& response, const std::string& problem,
+                   int64_t kept_bytes = 0) {
     ++failures_;
     check(failures_ < kTries, "cannot load '", file_, "' of '", client_.model_, "' from ",
-          client_.settings_.endpoint, ": ", problem, "; tried ", kTries,
-          " times, what came is kept and the next fetch goes on from there");
+          client_.settings_.endpoint, ": ", problem, "; tried ", kTries, " times",
+          kept_bytes == 0
+              ? ""
+              : fmt::format("; the first {} bytes are kept, the next fetch goes on there",
+                            kept_bytes));
     const double wanted = client_.settings_.first_retry_pause_s * std::exp2(failures_ - 1);
     const auto asked = static_cast<double>(parse_count(response.header("retry-after")));
     const double pause = std::min(std::max(wanted, asked), kLongestPause);
@@ -229,7 +233,7 @@ void HubClient::download(const std::string& file, const RemoteFile& remote, cons
     if (part.bytes() == remote.bytes) break;
     if (part.bytes() > most) attempts.restart();
     most = std::max(most, part.bytes());
-    attempts.pause_after(response, problem);
+    attempts.pause_after(response, problem, part.bytes());
   }
   part.flush();
 }

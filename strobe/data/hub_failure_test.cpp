@@ -39,7 +39,10 @@ TEST_F(FetchTest, ALaterFetchGoesOnToo) {
   });
   const std::string error = error_of_fetch();
   EXPECT_TRUE(error.starts_with("cannot load 'model.safetensors' of 'owner/tiny' from ")) << error;
-  EXPECT_NE(error.find("tried 5 times"), std::string::npos) << error;
+  EXPECT_TRUE(
+      error.ends_with("it ended after 100000 of 300000 bytes; tried 5 times; the first "
+                      "100000 bytes are kept, the next fetch goes on there"))
+      << error;
   EXPECT_EQ(content_of(incomplete_weights()), weights_.substr(0, 100'000));
   EXPECT_EQ(cached().commit_of("main"), "") << "what is not whole has no name";
   hub_.tamper = nullptr;
@@ -152,7 +155,7 @@ TEST_F(FetchTest, AHubThatIsBusyIsAskedAgain) {
   settings_.cache = folder_.path() + "/never";
   EXPECT_EQ(error_of_fetch(),
             fmt::format("cannot load 'config.json' of 'owner/tiny' from {}: status 503; tried 5 "
-                        "times, what came is kept and the next fetch goes on from there",
+                        "times",
                         hub_.endpoint()));
 }
 
@@ -256,12 +259,12 @@ TEST_F(FetchTest, WhatAnotherProcessLoadsIsWaitedFor) {
   const std::string etag = testing::sha256_of(weights_);
   cached().make_folders(etag);
   std::optional<FileLock> other(std::in_place, cached().lock_path(etag), [] { return false; });
-  const auto folder = fetch_model(
-      settings_, {.model = hub_.model}, {.note = [&](const std::string& line) {
-        EXPECT_EQ(line, "model.safetensors: another process loads it; waiting");
-        folder_.file(fs::relative(cached().blob_path(etag), folder_.path()), weights_);
-        other.reset();
-      }});
+  const auto folder =
+      fetch_model(settings_, {.model = hub_.model}, {.note = [&](const std::string& line) {
+                    EXPECT_EQ(line, "model.safetensors: another process loads it; waiting");
+                    folder_.file(fs::relative(cached().blob_path(etag), folder_.path()), weights_);
+                    other.reset();
+                  }});
   EXPECT_EQ(folder, snapshot());
   EXPECT_FALSE(other.has_value()) << "it waited";
   expect_weights_are_there();

@@ -179,11 +179,13 @@ class Fetch {
     if (fs::is_regular_file(path, error)) {
       progress.first_bytes = static_cast<int64_t>(fs::file_size(path, error));
     }
-    client_.download(file, remote, path.string(), [&](int64_t bytes) {
+    const auto show = [&](int64_t bytes) {
       progress.bytes = bytes;
       progress.first_bytes = std::min(progress.first_bytes, bytes);
       if (observer_.progress) observer_.progress(progress);
-    });
+    };
+    show(progress.first_bytes);
+    client_.download(file, remote, path.string(), show);
     const EtagKind kind = kind_of(remote.etag);
     if (kind == EtagKind::unknown) {
       note(fmt::format("{}: {} says no hash of it, only its length was checked", file,
