@@ -1,5 +1,5 @@
-// `strobe fetch` as a user meets it, against a hub on this machine; strobe/data/hub_failure_test.cpp
-// has what can go wrong on the way.
+// `strobe fetch` as a user meets it, against a hub on this machine. What else can go wrong on the
+// way is in strobe/data/hub_failure_test.cpp.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <signal.h>
