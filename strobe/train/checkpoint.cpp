@@ -111,6 +111,19 @@ int64_t bytes_of(const std::string& folder) {
   return bytes;
 }
 
+// All but the newest `keep`, and what was not finished when a run was killed.
+void remove_old_ones(const std::string& run_folder, int64_t keep) {
+  std::vector<std::string> old = checkpoints_of(run_folder);
+  old.resize(old.size() - std::min(old.size(), static_cast<size_t>(keep)));
+  for (const std::string& path : old) remove_folder(path);
+  for (const fs::directory_entry& entry : fs::directory_iterator(run_folder)) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with(kPrefix) && name.ends_with(AtomicFolder::kPartial)) {
+      fs::remove_all(entry.path());
+    }
+  }
+}
+
 // Reading
 
 // training.json as an object whose own checksum is right.
@@ -131,20 +144,6 @@ SortedJson read_state_file(const std::string& checkpoint) {
   check(expected == checksum_of(json), "'", path,
         "' is damaged or was changed: it does not have its checksum");
   return json;
-}
-
-void check_files(const std::string& checkpoint, const SortedJson& files) {
-  for (const auto& [name, expected] : files.items()) {
-    const std::string path = path_in(checkpoint, name);
-    std::error_code error;
-    const auto bytes = fs::file_size(path, error);
-    check(!error, "the checkpoint is not whole: '", path, "': ", error.message());
-    check(bytes == expected.at("bytes").get<uint64_t>(), "'", path, "' has ", bytes,
-          " bytes, the checkpoint was saved with ", expected.at("bytes").dump());
-    check(hex(checksum_of_file(path)) == expected.at("xxh64").get_ref<const std::string&>(), "'",
-          path,
-          "' is damaged or was changed: it does not have the checksum that it was saved with");
-  }
 }
 
 void read_moment(const SafetensorsFile& file, const std::string& name, const Tensor& to) {
@@ -180,10 +179,7 @@ SavedCheckpoint save_checkpoint(Context& ctx, Gpt2& model, const Tokenizer& toke
   write_state(state, partial);
   folder.commit();
 
-  std::vector<std::string> all = checkpoints_of(run_folder);
-  const auto kept = std::min(all.size(), static_cast<size_t>(state.options.keep));
-  all.resize(all.size() - kept);
-  for (const std::string& old : all) remove_folder(old);
+  remove_old_ones(run_folder, state.options.keep);
   return {.path = path, .bytes = bytes_of(path), .ms = watch.ms()};
 }
 
@@ -234,6 +230,20 @@ TrainingState read_training_state(const std::string& checkpoint) {
   }
 }
 
+void check_checkpoint(const std::string& checkpoint) {
+  const SortedJson state = read_state_file(checkpoint);
+  for (const auto& [name, expected] : state.at("files").items()) {
+    const std::string path = path_in(checkpoint, name);
+    std::error_code error;
+    const auto bytes = fs::file_size(path, error);
+    check(!error, "the checkpoint is not whole: '", path, "': ", error.message());
+    check(bytes == expected.at("bytes").get<uint64_t>(), "'", path, "' has ", bytes,
+          " bytes, it was saved with ", expected.at("bytes").dump());
+    check(hex(checksum_of_file(path)) == expected.at("xxh64").get_ref<const std::string&>(), "'",
+          path, "' is damaged or was changed: it does not have the checksum that it was saved with");
+  }
+}
+
 void check_resumable(const TrainingState& state, const TrainOptions& options) {
   check(state.loss_scale == 1, "the checkpoint has a loss scale of ", state.loss_scale,
         ", allowed is 1: ", options.dtype, " needs none");
@@ -257,7 +267,7 @@ void load_weights(Context& ctx, Gpt2& model, const Gpt2Weights& weights) {
 }
 
 void load_checkpoint(Context& ctx, Gpt2& model, const std::string& checkpoint) {
-  check_files(checkpoint, read_state_file(checkpoint).at("files"));
+  check_checkpoint(checkpoint);
   load_weights(ctx, model, Gpt2Weights(checkpoint));
   read_moments(model, path_in(checkpoint, kOptimizerFile));
 }

@@ -59,6 +59,9 @@ TrainOptions options_to_resume(const std::string& path);
 // a newer format.
 TrainingState read_training_state(const std::string& checkpoint);
 
+// Throws Error unless all files are there, with the size and the checksum that they were saved with.
+void check_checkpoint(const std::string& checkpoint);
+
 // Throws Error when a run with these options cannot go on from that state: an option differs that
 // may not, or no step is left.
 void check_resumable(const TrainingState& state, const TrainOptions& options);

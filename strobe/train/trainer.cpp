@@ -20,6 +20,13 @@ namespace {
 
 static_assert(kNoLabel == kIgnoredLabel);
 
+TrainingState begin_of(const TrainOptions& options) {
+  if (options.resume.empty()) return {};
+  TrainingState state = read_training_state(options.resume);
+  check_resumable(state, options);
+  return state;
+}
+
 // A new model ends its texts as the tokenizer does.
 Gpt2Config config_of(const TrainOptions& options, const Tokenizer& tokenizer) {
   Gpt2Config config = model_config(options);
@@ -86,7 +93,7 @@ bool StepMetrics::is_finite() const { return std::isfinite(loss) && std::isfinit
 
 Trainer::Trainer(const TrainOptions& options)
     : options_(options),
-      begin_(options.resume.empty() ? TrainingState{} : read_training_state(options.resume)),
+      begin_(begin_of(options)),
       data_(options),
       config_(config_of(options, data_.tokenizer())),
       attention_(choose_attention(ctx_, options, config_)),
@@ -113,7 +120,6 @@ void Trainer::start() {
     }
     return;
   }
-  check_resumable(begin_, options_);
   check(checksum_of(data_.training_batch(micro_batches_)) == begin_.next_batch_checksum, "'",
         options_.data, "' is not the text that '", options_.resume, "' was trained on");
   load_checkpoint(ctx_, model_, options_.resume);
