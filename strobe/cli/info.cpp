@@ -1,9 +1,11 @@
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <sstream>
 
 #include "strobe/cli/commands.h"
+#include "strobe/cli/model_info.h"
 #include "strobe/core/context.h"
 #include "strobe/core/parallel.h"
 #include "strobe/ops/attention/attention.h"
@@ -13,10 +15,16 @@ namespace strobe {
 namespace {
 
 struct InfoOptions {
+  std::string model;
   bool json = false;
 
   template <class Visitor>
   void visit(Visitor&& visit) {
+    visit(model,
+          {.name = "model",
+           .unit = "NAME",
+           .help = "what this model is instead: a folder in the Hugging Face layout, or what "
+                   "`strobe fetch` has loaded"});
     visit(json, {.name = "json", .help = "print one JSON object"});
   }
 };
@@ -116,9 +124,14 @@ Json info_json() {
 }
 
 void print_object(const Json& object) {
+  size_t width = 14;
+  for (const auto& [key, value] : object.items()) width = std::max(width, key.size() + 2);
   for (const auto& [key, value] : object.items()) {
     if (value.is_structured()) continue;
-    fmt::print("  {:<14}{}\n", key, value.is_string() ? value.get<std::string>() : value.dump());
+    const std::string text = value.is_null()     ? "none"
+                             : value.is_string() ? value.get<std::string>()
+                                                 : value.dump();
+    fmt::print("  {:<{}}{}\n", key, width, text);
   }
 }
 
@@ -147,6 +160,13 @@ void print_info(const Json& info) {
   }
 }
 
+void print_model(const Json& info) {
+  fmt::print("Model\n");
+  print_object(info);
+  fmt::print("\nConfiguration\n");
+  print_object(info.at("config"));
+}
+
 }  // namespace
 
 int info_command(const Arguments& arguments) {
@@ -158,11 +178,12 @@ int info_command(const Arguments& arguments) {
       "every one that would not.");
   options.visit(parser);
   if (!parser.parse(arguments)) return 0;
-  const Json info = info_json();
+  const bool is_model = !options.model.empty();
+  const Json info = is_model ? model_info(options.model) : info_json();
   if (options.json) {
     fmt::print("{}\n", info.dump(2));
   } else {
-    print_info(info);
+    (is_model ? print_model : print_info)(info);
   }
   return 0;
 }

@@ -208,6 +208,11 @@ void convert_gpt2(Context& ctx, const std::string& from, const std::string& to,
       reinterpret_cast<const char*>(config_file.bytes().data()),
       reinterpret_cast<const char*>(config_file.bytes().data()) + config_file.bytes().size());
   config[config.contains("dtype") ? "dtype" : "torch_dtype"] = torch_word(format.dtype);
+  const Json ours = Json::parse(to_json(weights.config()));
+  config.erase("attn_implementation");  // which may be a word of ours alone
+  if (ours.contains("attn_implementation")) {
+    config["attn_implementation"] = ours["attn_implementation"];
+  }
   std::vector<StreamedTensor> tensors;
   Gpt2Parameters(weights.config()).for_each([&](const Parameter& p) {
     tensors.push_back(streamed(

@@ -30,7 +30,8 @@ void save_gpt2(Context& ctx, Gpt2& model, const std::string& folder, const Gpt2F
 void save_gpt2(Context& ctx, Gpt2& model, const std::string& folder, DType file_dtype);
 
 // The same from folder to folder, one parameter after another: little memory for any model. Of
-// config.json, all is kept but the type. Throws Error when both are the same folder.
+// config.json, all is kept but the type and attention's name. Throws Error when both are the same
+// folder.
 void convert_gpt2(Context& ctx, const std::string& from, const std::string& to,
                   const Gpt2FileFormat& format);
 

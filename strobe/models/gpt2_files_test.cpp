@@ -143,6 +143,16 @@ TEST(Gpt2FilesTest, ConfigSaysWhatTransformersAsksFor) {
   EXPECT_EQ(json["torch_dtype"], "bfloat16");
   EXPECT_EQ(json["attn_implementation"], "sdpa");
   EXPECT_EQ(load_gpt2_config(folder.path()), config);
+
+  SortedJson edited = json;  // by a user of ours
+  edited["attn_implementation"] = "flash";
+  edited["summary_type"] = "mean";
+  folder.file("config.json", edited.dump());
+  const std::string converted = folder.path() + "/converted";
+  convert_gpt2(ctx, folder.path(), converted, {.dtype = DType::f16});
+  edited["attn_implementation"] = "sdpa";
+  edited["torch_dtype"] = "float16";
+  EXPECT_EQ(SortedJson::parse(content_of(converted + "/config.json")), edited);
 }
 
 TEST(Gpt2FilesTest, ConvertsEveryLayoutIntoOurs) {
