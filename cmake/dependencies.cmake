@@ -1,5 +1,5 @@
 # Debian: libdnnl-dev libfmt-dev nlohmann-json3-dev libcli11-dev libgtest-dev libbenchmark-dev
-#         libcurl4-openssl-dev libssl-dev
+#         libcurl4-openssl-dev libssl-dev libpcre2-dev
 list(APPEND CMAKE_MODULE_PATH ${PROJECT_SOURCE_DIR}/cmake)
 find_package(OpenMP REQUIRED COMPONENTS CXX)
 find_package(Threads REQUIRED)
@@ -12,4 +12,5 @@ find_package(OpenSSL REQUIRED COMPONENTS Crypto)
 if(STROBE_TESTS)
   find_package(GTest REQUIRED)
   find_package(benchmark REQUIRED)
+  find_package(PCRE2 MODULE REQUIRED)
 endif()

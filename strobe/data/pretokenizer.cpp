@@ -23,10 +23,10 @@ Character read_character(std::string_view text, size_t at) {
 
 // The end of the run of characters of this class.
 size_t run_end(std::string_view text, size_t at, CharacterClass kind) {
-  while (at < text.size()) {
-    const Character next = read_character(text, at);
-    if (next.kind != kind) break;
-    at += next.bytes;
+  for (; at < text.size(); ++at) {
+    const auto byte = static_cast<unsigned char>(text[at]);
+    if (byte >= kAscii) return class_run_end(text, at, kind);
+    if (kAsciiClasses[byte] != kind) break;
   }
   return at;
 }

@@ -23,6 +23,9 @@ struct Character {
 // The character that begins at `at`, which is in the text and no byte inside another character.
 Character character_at(std::string_view text, size_t at);
 
+// The end of the run of characters of this class that begins at `at`, likewise.
+size_t class_run_end(std::string_view text, size_t at, CharacterClass kind);
+
 // The character that ends before `end`, which is in (0, text.size()] and not inside a character.
 Character character_before(std::string_view text, size_t end);
 
