@@ -35,12 +35,12 @@ body { margin: 0; background: var(--page); color: var(--text); font: 17px/1.6 va
 main, header, footer { max-width: 68rem; margin: 0 auto; padding: 0 1.25rem; }
 header { padding-top: 3.25rem; }
 footer { padding-top: 1rem; padding-bottom: 3rem; color: var(--muted); font-size: .875rem; }
-h1, h2, h3, h4, p, ul, ol, dl, figure, table, pre { margin: 0; }
+h1, h2, h3, p, ul, ol, dl, figure, table, pre { margin: 0; }
 h1 { font: 600 2.3rem/1.15 var(--serif); letter-spacing: -.01em; }
 h2 { font: 600 1.6rem/1.25 var(--serif); margin-top: 3.5rem; padding-top: 1.5rem;
   border-top: 1px solid var(--line); }
 h3 { font-size: 1.125rem; line-height: 1.4; margin-top: 2.25rem; }
-h4 { font-size: 1rem; line-height: 1.4; font-weight: 600; }
+figcaption h3 { font-size: 1rem; font-weight: 600; margin: 0; }
 p { max-width: 44rem; }
 p + p { margin-top: .75rem; }
 a { color: var(--accent); }

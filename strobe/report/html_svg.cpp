@@ -40,7 +40,7 @@ Markup svg_picture(double height, const std::string& description, const Markup& 
 
 Markup whole_figure(const std::string& title, const std::string& note, const Markup& legend,
                     const Markup& picture) {
-  Markup caption = element("h4", title);
+  Markup caption = element("h3", title);
   if (!note.empty()) caption += element("p", note);
   return element("figure", element("figcaption", caption) + legend + picture) +
          Markup::literal("\n");
