@@ -56,7 +56,7 @@ std::vector<BpeVocabulary::Token> parse_tokens(const SortedJson& vocab) {
 
 void sort_tokens(std::vector<BpeVocabulary::Token>& tokens) {
   using Token = BpeVocabulary::Token;
-  std::ranges::sort(tokens, {}, &Token::id);
+  std::ranges::stable_sort(tokens, {}, &Token::id);
   const auto twice = std::ranges::adjacent_find(tokens, {}, &Token::id);
   if (twice != tokens.end()) {
     throw_error(fmt::format("the tokens {} and {} have the same id, {}", in_quotes(twice->name),
