@@ -1,22 +1,32 @@
-# Headers, libraries and a package config: find_package(strobe), then link strobe::attention.
+# Headers, libraries and a package config: find_package(strobe), then link strobe::attention (C++),
+# strobe::generate (GPT-2, tokenizers, generation) or strobe::c (attention for C, a shared library).
 include(CMakePackageConfigHelpers)
 
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/strobe)
-foreach(name core simd attention)
+foreach(name core simd attention ops data models generate)
   set_target_properties(strobe_${name} PROPERTIES EXPORT_NAME ${name})
   install(TARGETS strobe_${name} EXPORT strobe_targets)
 endforeach()
 install(EXPORT strobe_targets NAMESPACE strobe:: DESTINATION ${package_dir}
         FILE strobe-targets.cmake)
-if(TARGET strobe)
-  install(TARGETS strobe)
-endif()
+# By itself: a C project needs none of the C++ libraries' packages.
+set_target_properties(strobe_c PROPERTIES EXPORT_NAME c)
+install(TARGETS strobe_c EXPORT strobe_c_targets)
+install(EXPORT strobe_c_targets NAMESPACE strobe:: DESTINATION ${package_dir}
+        FILE strobe-c-targets.cmake)
 
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/strobe/core
         DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/strobe FILES_MATCHING PATTERN "*.h")
-foreach(header attention dropout mask)
-  install(FILES ${PROJECT_SOURCE_DIR}/strobe/ops/attention/${header}.h
-          DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/strobe/ops/attention)
+foreach(header
+    c/strobe
+    data/hub data/safetensors data/safetensors_header data/tokenizer
+    generate/generate generate/sampler generate/utf8_stream
+    models/gpt2 models/gpt2_config models/gpt2_files models/gpt2_weights models/kv_cache
+    models/parameter
+    ops/attention/attention ops/attention/dropout ops/attention/mask)
+  get_filename_component(folder strobe/${header} DIRECTORY)
+  install(FILES ${PROJECT_SOURCE_DIR}/strobe/${header}.h
+          DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/${folder})
 endforeach()
 
 configure_package_config_file(${CMAKE_CURRENT_LIST_DIR}/strobe-config.cmake.in
@@ -28,12 +38,12 @@ install(FILES ${PROJECT_BINARY_DIR}/strobe-config.cmake
               ${CMAKE_CURRENT_LIST_DIR}/FindDNNL.cmake
         DESTINATION ${package_dir})
 
-# The example, built against what was installed, as a user's project is.
+# The examples, built against what was installed, as users' projects are.
 if(STROBE_TESTS)
   add_test(NAME install_test
     COMMAND ${CMAKE_COMMAND} -DBUILD=${PROJECT_BINARY_DIR} -DCONFIG=${CMAKE_BUILD_TYPE}
-            -DEXAMPLE=${PROJECT_SOURCE_DIR}/examples/attention_only
-            -DCXX=${CMAKE_CXX_COMPILER} -DSANITIZE=${STROBE_SANITIZE}
+            -DEXAMPLES=${PROJECT_SOURCE_DIR}/examples
+            -DCC=${CMAKE_C_COMPILER} -DCXX=${CMAKE_CXX_COMPILER} -DSANITIZE=${STROBE_SANITIZE}
             -P ${CMAKE_CURRENT_LIST_DIR}/install_test.cmake)
   set_tests_properties(install_test PROPERTIES LABELS unit TIMEOUT 300
                        ENVIRONMENT "${STROBE_TEST_ENVIRONMENT}")
