@@ -240,7 +240,8 @@ void check_checkpoint(const std::string& checkpoint) {
     check(bytes == expected.at("bytes").get<uint64_t>(), "'", path, "' has ", bytes,
           " bytes, it was saved with ", expected.at("bytes").dump());
     check(hex(checksum_of_file(path)) == expected.at("xxh64").get_ref<const std::string&>(), "'",
-          path, "' is damaged or was changed: it does not have the checksum that it was saved with");
+          path,
+          "' is damaged or was changed: it does not have the checksum that it was saved with");
   }
 }
 
@@ -257,13 +258,6 @@ void check_resumable(const TrainingState& state, const TrainOptions& options) {
   }
   check(options.steps > state.step, "the run is at step ", state.step, ", steps is ", options.steps,
         ": nothing is left to do; more steps would go on");
-}
-
-void load_weights(Context& ctx, Gpt2& model, const Gpt2Weights& weights) {
-  model.for_each_parameter([&](Parameter& p) {
-    weights.read(ctx, p.hf_name, p.master);
-    assign(ctx, p, p.master);
-  });
 }
 
 void load_checkpoint(Context& ctx, Gpt2& model, const std::string& checkpoint) {

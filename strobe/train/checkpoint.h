@@ -7,7 +7,6 @@
 #include "strobe/core/context.h"
 #include "strobe/data/tokenizer.h"
 #include "strobe/models/gpt2.h"
-#include "strobe/models/gpt2_weights.h"
 #include "strobe/train/train_options.h"
 
 namespace strobe {
@@ -59,15 +58,12 @@ TrainOptions options_to_resume(const std::string& path);
 // a newer format.
 TrainingState read_training_state(const std::string& checkpoint);
 
-// Throws Error unless all files are there, with the size and the checksum that they were saved with.
+// Throws Error unless all files are there, with the size and checksum that they were saved with.
 void check_checkpoint(const std::string& checkpoint);
 
 // Throws Error when a run with these options cannot go on from that state: an option differs that
 // may not, or no step is left.
 void check_resumable(const TrainingState& state, const TrainOptions& options);
-
-// Sets the weights of a trainable model.
-void load_weights(Context& ctx, Gpt2& model, const Gpt2Weights& weights);
 
 // Sets weights and moments of a trainable model to those of the checkpoint. Throws Error when a
 // file is missing or damaged, or does not fit the model.
