@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <exception>
 #include <mutex>
+#include <thread>
 
 #include "strobe/core/check.h"
 #include "strobe/core/device.h"
@@ -81,6 +82,91 @@ struct Team {
   }
 };
 
+// One turn of a loop that waits for another thread.
+void pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#endif
+}
+
+// Waits for `value` to leave `old`: for a moment without giving way, then giving way to whoever
+// wants the core, at last asleep.
+void wait_while(const std::atomic<int>& value, int old) {
+  constexpr int kPauses = 300, kYields = 300;
+  for (int i = 0; i < kPauses; ++i) {
+    if (value.load(std::memory_order_acquire) != old) return;
+    pause();
+  }
+  for (int i = 0; i < kYields; ++i) {
+    if (value.load(std::memory_order_acquire) != old) return;
+    std::this_thread::yield();
+  }
+  value.wait(old, std::memory_order_acquire);
+}
+
+// The threads of a team between one loop and the next of with_team_at_hand().
+class Standby {
+ public:
+  // The caller's side.
+  void begin(int threads) { threads_ = threads; }
+  void run(Team& team) {
+    busy_.store(threads_ - 1, std::memory_order_relaxed);
+    announce(&team);
+    team.run(0, threads_);
+    for (int busy = busy_.load(std::memory_order_acquire); busy != 0;
+         busy = busy_.load(std::memory_order_acquire)) {
+      wait_while(busy_, busy);
+    }
+  }
+  void dismiss() { announce(nullptr); }
+
+  // The other threads' side, until dismiss().
+  void stand_by(int thread) {
+    for (int round = 0;; ++round) {
+      wait_while(round_, round);
+      if (team_ == nullptr) return;
+      team_->run(thread, threads_);
+      busy_.fetch_sub(1, std::memory_order_acq_rel);
+      busy_.notify_one();
+    }
+  }
+
+ private:
+  void announce(Team* team) {
+    team_ = team;
+    round_.fetch_add(1, std::memory_order_release);
+    round_.notify_all();
+  }
+
+  int threads_ = 1;
+  Team* team_ = nullptr;
+  alignas(64) std::atomic<int> round_ = 0;
+  alignas(64) std::atomic<int> busy_ = 0;
+};
+
+thread_local Standby* at_hand = nullptr;
+
+// Reads of `standby` and `body` by the outlined region precede its first atomic operation, hence
+// the attribute.
+__attribute__((no_sanitize("thread"))) void fork_standby(Standby* standby, int threads,
+                                                         void (*body)(const void*),
+                                                         const void* state, FirstException* first) {
+#pragma omp parallel num_threads(threads)
+  if (omp_get_thread_num() != 0) {
+    standby->stand_by(omp_get_thread_num());
+  } else {
+    standby->begin(omp_get_num_threads());
+    at_hand = standby;
+    try {
+      body(state);
+    } catch (...) {
+      first->keep();
+    }
+    at_hand = nullptr;
+    standby->dismiss();
+  }
+}
+
 // Reads of `team` by the outlined region precede sync.enter(), hence the attribute.
 __attribute__((no_sanitize("thread"))) void fork_team(Team* team, int threads) {
 #pragma omp parallel num_threads(threads)
@@ -95,12 +181,24 @@ void run_team(void (*body)(const void*, int, int), const void* state) {
   Team team{.body = body, .state = state, .sync = {}, .first = {}};
   if (threads == 1) {
     team.run(0, 1);
+  } else if (at_hand != nullptr) {
+    at_hand->run(team);
   } else {
     team.sync.fork();
     fork_team(&team, threads);
     team.sync.join();
   }
   team.first.rethrow();
+}
+
+void with_team_at_hand(void (*body)(const void*), const void* state) {
+  check(!inside_team, "a parallel loop was started inside another one's body");
+  const int threads = thread_count();
+  if (threads == 1 || at_hand != nullptr) return body(state);
+  Standby standby;
+  FirstException first;
+  fork_standby(&standby, threads, body, state, &first);
+  first.rethrow();
 }
 
 void run_dynamic(int64_t count, void (*body)(const void*, int64_t, int), const void* state) {

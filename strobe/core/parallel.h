@@ -13,6 +13,7 @@ namespace parallel_internal {
 void run_team(void (*body)(const void* state, int thread, int threads), const void* state);
 void run_dynamic(int64_t count, void (*body)(const void* state, int64_t index, int thread),
                  const void* state);
+void with_team_at_hand(void (*body)(const void* state), const void* state);
 }  // namespace parallel_internal
 
 // Calls body(thread, threads) once on each of `threads` threads, and waits for all. The first
@@ -24,6 +25,16 @@ void parallel_team(const Body& body) {
         (*static_cast<const Body*>(state))(thread, threads);
       },
       &body);
+}
+
+// Calls body() here while the other threads of a team stand by: the parallel loops inside it begin
+// and end within a microsecond or so. Without it, each has to wake threads that may be asleep. For
+// many short loops, one after the other, such as those of one decoded token. Libraries that bring
+// their own OpenMP loops, as oneDNN does, get this thread alone.
+template <class Body>
+void with_team_at_hand(const Body& body) {
+  parallel_internal::with_team_at_hand(
+      [](const void* state) { (*static_cast<const Body*>(state))(); }, &body);
 }
 
 // Calls body(index, thread) for every index in [0, count), each once, whichever thread is free

@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
+#include <mutex>
 #include <numeric>
 #include <set>
 #include <stdexcept>
@@ -106,6 +108,54 @@ TEST_P(Parallel, TwoCallersDoNotDisturbEachOther) {
   other.join();
   EXPECT_EQ(std::set<int>(first.begin(), first.end()), std::set<int>{5});
   EXPECT_EQ(std::set<int>(second.begin(), second.end()), std::set<int>{5});
+}
+
+// Loops with a team at hand are loops like others: each index once, exceptions reach the caller, of
+// a loop and of the body, and afterwards all is as before.
+TEST_P(Parallel, ATeamAtHandRunsLoops) {
+  for (int repeat = 0; repeat < 20; ++repeat) {
+    std::vector<int> calls(100);
+    std::set<int> threads;
+    std::mutex mutex;
+    with_team_at_hand([&] {
+      for (int loop = 0; loop < 50; ++loop) {
+        parallel_for_dynamic(100, [&](int64_t index, int) { ++calls[index]; });
+        parallel_team([&](int thread, int count) {
+          EXPECT_EQ(count, thread_count());
+          const std::lock_guard lock(mutex);
+          threads.insert(thread);
+        });
+      }
+      with_team_at_hand([&] { parallel_team([](int, int) {}); });
+      EXPECT_THROW(parallel_team([](int, int) { parallel_team([](int, int) {}); }), Error);
+    });
+    EXPECT_EQ(std::set<int>(calls.begin(), calls.end()), std::set<int>{50});
+    EXPECT_EQ(static_cast<int>(threads.size()), thread_count());
+    EXPECT_THROW(with_team_at_hand([] {
+                   parallel_for_dynamic(100, [](int64_t index, int) {
+                     if (index == 57) throw std::runtime_error("of a loop");
+                   });
+                 }),
+                 std::runtime_error);
+    EXPECT_THROW(with_team_at_hand([] { throw std::runtime_error("of the body"); }),
+                 std::runtime_error);
+    EXPECT_THROW(parallel_team([](int, int) { with_team_at_hand([] {}); }), Error);
+  }
+}
+
+// Whoever waits long falls asleep and is woken.
+TEST_P(Parallel, ATeamAtHandMayWaitLong) {
+  std::atomic<int> calls = 0;
+  with_team_at_hand([&] {
+    for (int loop = 0; loop < 3; ++loop) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+      parallel_team([&](int thread, int) {
+        if (thread > 0) std::this_thread::sleep_for(std::chrono::milliseconds(20));
+        ++calls;
+      });
+    }
+  });
+  EXPECT_EQ(calls, 3 * thread_count());
 }
 
 TEST(ThreadCount, IsCheckedAndRemembered) {

@@ -2,11 +2,14 @@
 
 #include <cmath>
 
+#include "strobe/core/parallel.h"
 #include "strobe/models/gpt2_pass.h"
 #include "strobe/ops/cross_entropy/cross_entropy.h"
 
 namespace strobe {
 namespace {
+
+constexpr int64_t kFewSequences = 8;
 
 Init normal(double deviation) { return {.kind = Init::Kind::normal, .deviation = deviation}; }
 
@@ -163,8 +166,17 @@ Tensor Gpt2::decode(Context& ctx, const Tensor& tokens, KvCache& cache) {
   const Gpt2Batch batch = {.tokens = tokens.view({batch_size, 1}), .positions = positions};
   const Context::Preference preference(ctx, "attention", attention_);
   Gpt2Pass pass(ctx, config_, parameters_, dtype_, batch, nullptr);
-  pass.decode(cache);
-  pass.next_logits(logits);
+  const auto compute = [&] {
+    pass.decode(cache);
+    pass.next_logits(logits);
+  };
+  // A token of a few sequences is many loops of some microseconds each. With more rows the linear
+  // layers are oneDNN's matrix products, which bring their own team.
+  if (batch_size <= kFewSequences) {
+    with_team_at_hand(compute);
+  } else {
+    compute();
+  }
   return logits;
 }
 
