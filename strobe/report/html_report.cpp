@@ -43,6 +43,7 @@ std::vector<Section> sections_of(const std::vector<ResultsFile>& files, const Wo
   };
   for (const ResultsFile& file : files) {
     add(training_section(file, say, palette));
+    add(sweep_section(file, say, palette));
     add(generation_section(file, say, palette));
     add(mask_section(file, say));
   }

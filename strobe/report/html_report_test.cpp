@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -208,6 +209,33 @@ TEST_F(ReportPage, PeersStandBesideStrobe) {
   expect(page(rows), {"attention, forward: cpu_flash_avx2 was 2.45× faster than torch_sdpa (2 "
                       "problems, from 2.00× to 3.00×).",
                       "attention · forward · f32 · causal"});
+}
+
+TEST_F(ReportPage, ASweepShowsGrowthAndWhatDidNotFit) {
+  JsonRows rows;
+  for (double length : {512, 1024, 2048}) {
+    for (const auto& [name, power] : {std::pair{"standard", 2}, {"flash", 1}}) {
+      const bool fits = length < 2048 || power == 1;
+      rows.push_back({{"kind", "sweep"},
+                      {"parameter", "seq"},
+                      {"value", length},
+                      {"attention", name},
+                      {"ending", fits ? "finished" : "out_of_memory"}});
+      if (!fits) continue;
+      rows.back()["step_ms_median"] = length / 10 * power;
+      rows.back()["attention_bytes"] = std::pow(length, power);
+      rows.back()["peak_total_bytes"] = 1e6 + std::pow(length, power);
+    }
+  }
+  const std::string html = page(rows);
+  expect(
+      html,
+      {"At seq = 1024, flash was 2.00× faster than standard and needed 51.1% less memory.",
+       "standard: from seq = 512 to seq = 1024 a step took 2.00× the time, and attention 4.00× "
+       "the memory.",
+       "flash: from seq = 1024 to seq = 2048 a step took 2.00× the time, and attention 2.00× the "
+       "memory.",
+       "standard did not fit into memory at seq = 2048.", "standard: out of memory"});
 }
 
 TEST_F(ReportPage, FilesThatCannotBeShownAreNamed) {

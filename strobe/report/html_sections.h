@@ -37,6 +37,7 @@ class Palette {
 
 // The sections, each from rows alone; those without rows have no title.
 Section training_section(const ResultsFile& file, const Words& say, Palette& palette);
+Section sweep_section(const ResultsFile& file, const Words& say, Palette& palette);
 Section generation_section(const ResultsFile& file, const Words& say, Palette& palette);
 Section mask_section(const ResultsFile& file, const Words& say);
 Section bench_section(const std::vector<ResultsFile>& files, const Words& say, Palette& palette);
