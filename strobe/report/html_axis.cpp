@@ -69,9 +69,10 @@ std::vector<double> Axis::log_ticks(int wanted) const {
 
 std::string tick_text(double value) {
   const double size = std::abs(value);
-  const bool is_millions = size >= 1e6, is_thousands = size >= 1e4;
-  if (size >= 1e10 || !is_thousands) return fmt::format("{:.4g}", value);
-  return fmt::format("{:.4g}{}", value / (is_millions ? 1e6 : 1e3), is_millions ? "M" : "k");
+  const bool is_short = size < 1e4 || (size < 1e6 && std::fmod(size, 1000) != 0);
+  if (is_short && value == std::round(value)) return fmt::format("{:.0f}", value);
+  if (is_short || size >= 1e10) return fmt::format("{:.4g}", value);
+  return fmt::format("{:.4g}{}", value / (size >= 1e6 ? 1e6 : 1e3), size >= 1e6 ? "M" : "k");
 }
 
 std::vector<ChartPoint> thin(const std::vector<ChartPoint>& points, size_t wanted) {

@@ -19,6 +19,7 @@ constexpr size_t kPoints = 500;      // of a curve; more could not be told apart
 constexpr size_t kMarkedPoints = 24;
 constexpr int kYTicks = 5, kXTicks = 5;
 constexpr size_t kMostXTicks = 8;
+constexpr double kMarkRoom = 0.15;  // of the height
 
 // The shapes that tell points apart where colours do not.
 Markup point_mark(size_t colour, double x, double y) {
@@ -107,7 +108,12 @@ class Plot {
         high = std::max(high, p.y);
       }
     }
-    if (chart.is_log_y) return {low / 1.3, high * 1.3, true};
+    // Crosses have the top for themselves.
+    const double room = chart.marks.empty() ? 0 : kMarkRoom;
+    if (chart.is_log_y) {
+      return {low / 1.3, high * 1.3 * std::pow(high / low * 1.69, room / (1 - room)), true};
+    }
+    high += (high - low) * room;
     if (chart.is_from_zero) return Axis::with_round_ends(std::min(low, 0.0), high);
     return Axis::with_round_ends(low, high);
   }

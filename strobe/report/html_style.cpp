@@ -73,6 +73,7 @@ svg text { font-family: var(--sans); font-size: 12px; fill: var(--text);
   font-variant-numeric: tabular-nums; }
 svg .tick, svg .axis-title, svg .bar-part, svg .mark { fill: var(--muted); }
 svg .bar-value { font-weight: 600; }
+svg .mark { paint-order: stroke; stroke: var(--card); stroke-width: 5px; }
 svg .grid { stroke: var(--line); stroke-width: 1; vector-effect: non-scaling-stroke; }
 svg .axis { stroke: var(--muted); stroke-width: 1; vector-effect: non-scaling-stroke; }
 svg .line, svg .dashed, svg .backdrop, svg .cross { fill: none; stroke: var(--c);
@@ -98,7 +99,7 @@ tbody th, thead :first-child { text-align: left; }
 thead th { font-weight: 600; border-bottom: 1.5px solid var(--muted); }
 thead td { border-bottom: 1.5px solid var(--muted); }
 tbody tr { border-bottom: 1px solid var(--line); }
-tbody tr.rule { border-top: 1.5px solid var(--muted); }
+tbody tr.rule { border-top: 2px solid var(--line); }
 tbody tr.part th { padding-left: 1.1rem; color: var(--muted); }
 details { margin-top: 1.25rem; }
 summary { cursor: pointer; color: var(--accent); font-weight: 600; }

@@ -82,6 +82,8 @@ TEST(HtmlAxis, RoundTicks) {
   EXPECT_EQ(Axis::with_round_ends(2.3, 5.6).high(), 6);
   EXPECT_FALSE(std::signbit(Axis(-0.1, 10, false).ticks(5).front())) << "never \"-0\"";
   EXPECT_EQ(tick_text(120000), "120k");
+  EXPECT_EQ(tick_text(16384), "16384");
+  EXPECT_EQ(tick_text(1.5e6), "1.5M");
   EXPECT_EQ(tick_text(2.5), "2.5");
   EXPECT_NE(error_of([] { Axis(0, 1, true); }), "");
 }
