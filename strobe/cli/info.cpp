@@ -1,5 +1,6 @@
 #include <unistd.h>
 
+#include <CLI/Version.hpp>
 #include <algorithm>
 #include <cstdlib>
 #include <sstream>

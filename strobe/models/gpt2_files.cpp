@@ -164,8 +164,13 @@ void check_format(const Gpt2FileFormat& format) {
 
 Gpt2 load_gpt2(Context& ctx, const std::string& folder, DType dtype, bool is_trainable) {
   const Gpt2Weights weights(folder);
-  weights.prefetch();
   Gpt2 model(ctx, weights.config(), dtype, is_trainable);
+  load_weights(ctx, model, weights);
+  return model;
+}
+
+void load_weights(Context& ctx, Gpt2& model, const Gpt2Weights& weights) {
+  weights.prefetch();
   // By name, which is the order in the files: a disk is read from front to back.
   std::map<std::string_view, Parameter*> parameters;
   model.for_each_parameter([&](Parameter& p) { parameters.emplace(p.hf_name, &p); });
@@ -174,7 +179,6 @@ Gpt2 load_gpt2(Context& ctx, const std::string& folder, DType dtype, bool is_tra
     weights.read(ctx, name, first);
     if (p->value.data != first.data) cast(ctx, {.from = first, .to = p->value});
   }
-  return model;
 }
 
 void save_gpt2(Context& ctx, Gpt2& model, const std::string& folder, const Gpt2FileFormat& format) {

@@ -16,6 +16,9 @@ namespace strobe {
 // Reads a model. `dtype` is that of the model, whatever the files have; f16 is for evaluation only.
 Gpt2 load_gpt2(Context& ctx, const std::string& folder, DType dtype, bool is_trainable);
 
+// Sets the parameters of a model that is there. Throws Error when one has another shape.
+void load_weights(Context& ctx, Gpt2& model, const Gpt2Weights& weights);
+
 struct Gpt2FileFormat {
   DType dtype = DType::f32;                  // f32, f16 or bf16, of all parameters
   std::string_view prefix = "transformer.";  // of the names; "" as in the files of the first GPT-2

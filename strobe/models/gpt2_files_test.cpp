@@ -71,6 +71,21 @@ TEST(Gpt2FilesTest, LogitsEqualTransformers) {
   }
 }
 
+// To the rounding of weights and, in bf16, activations: through two blocks with weights ten times as
+// large as GPT-2's first ones.
+TEST(Gpt2FilesTest, SixteenBitsAreNearTransformers) {
+  for (const std::string& name : kFolders) {
+    const SafetensorsFile expected(golden(name) + "/expected.safetensors");
+    for (const auto& [dtype, bound] : {std::pair{DType::f16, 2e-3}, {DType::bf16, 2e-2}}) {
+      Context ctx(Device{}, {.poison = true});
+      Gpt2 model = load(ctx, golden(name), dtype);
+      const Tensor logits = model.logits(ctx, {.tokens = expected.tensor("tokens")});
+      EXPECT_LE(relative_error(to_doubles(logits), to_doubles(expected.tensor("logits"))), bound)
+          << name << " " << dtype;
+    }
+  }
+}
+
 // A model of 16 bits has the file's values rounded once, whatever their type there.
 TEST(Gpt2FilesTest, ValuesAreRoundedOnceToTheModelsType) {
   for (const std::string& name : kFolders) {
