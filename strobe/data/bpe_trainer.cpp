@@ -136,7 +136,7 @@ void Trainer::merge(Pair pair, int32_t result) {
   for (const uint32_t word : data.words) merge_in_word(pair, result, word);
   pairs_.at(pair) = {};  // of "aaa" with the pair "aa", one is left in the count
   std::ranges::sort(changed_);
-  changed_.erase(std::ranges::unique(changed_).begin(), changed_.end());
+  changed_.erase(std::unique(changed_.begin(), changed_.end()), changed_.end());
   for (const Pair changed : changed_) {
     const int64_t count = pairs_.at(changed).count;
     if (count > 0) candidates_.push({count, changed});
