@@ -7,10 +7,11 @@ int bench_command(const Arguments& arguments) {
   if (what == "--help" || what == "-h") {
     fmt::print(
         "Times Strobe against what this machine can do at most.\n\n"
-        "Usage: strobe bench attention|train|generate [OPTIONS]\n\n"
+        "Usage: strobe bench attention|train|generate|tokenizer [OPTIONS]\n\n"
         "  attention  the forward and backward pass of attention, by shape\n"
         "  train      whole training steps of a GPT-2\n"
-        "  generate   reading prompts and continuing them, token by token\n\n"
+        "  generate   reading prompts and continuing them, token by token\n"
+        "  tokenizer  a text to tokens and back, and learning a vocabulary\n\n"
         "`strobe bench WHAT --help` explains the options.\n");
     return 0;
   }
@@ -18,7 +19,9 @@ int bench_command(const Arguments& arguments) {
   if (what == "attention") return bench_attention_command(rest);
   if (what == "train") return bench_train_command(rest);
   if (what == "generate") return bench_generate_command(rest);
-  throw UsageError(fmt::format("bench of '{}', allowed are attention, train and generate", what));
+  if (what == "tokenizer") return bench_tokenizer_command(rest);
+  throw UsageError(
+      fmt::format("bench of '{}', allowed are attention, train, generate and tokenizer", what));
 }
 
 }  // namespace strobe

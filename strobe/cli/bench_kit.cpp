@@ -56,7 +56,9 @@ void BenchRows::write(const Json& row) {
   if (!file_) return;
   Json whole = {{"kind", "bench"}};
   whole.update(row);
-  whole.update(provenance_);
+  for (const auto& [key, value] : provenance_.items()) {
+    if (!whole.contains(key)) whole[key] = value;  // a row knows better on how many threads it was
+  }
   file_->write(whole);
 }
 

@@ -19,5 +19,6 @@ int bench_command(const Arguments& arguments);  // of one of these:
 int bench_attention_command(const Arguments& arguments);
 int bench_train_command(const Arguments& arguments);
 int bench_generate_command(const Arguments& arguments);
+int bench_tokenizer_command(const Arguments& arguments);
 
 }  // namespace strobe
