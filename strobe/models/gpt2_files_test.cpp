@@ -71,8 +71,8 @@ TEST(Gpt2FilesTest, LogitsEqualTransformers) {
   }
 }
 
-// To the rounding of weights and, in bf16, activations: through two blocks with weights ten times as
-// large as GPT-2's first ones.
+// To the rounding of weights and, in bf16, activations, through two blocks with weights ten times
+// as large as GPT-2's first ones.
 TEST(Gpt2FilesTest, SixteenBitsAreNearTransformers) {
   for (const std::string& name : kFolders) {
     const SafetensorsFile expected(golden(name) + "/expected.safetensors");
