@@ -31,6 +31,7 @@ struct CompareOptions {
   TrainOptions train;
   std::string attention = "standard,flash";
   std::string out = "out/compare";
+  Language lang = Language::english;
 
   template <class Visitor>
   void visit(Visitor&& visit) {
@@ -45,6 +46,8 @@ struct CompareOptions {
            .unit = "DIR",
            .help = "folder of results.jsonl, report.html, compare.png and compare.svg, made where "
                    "missing"});
+    visit(lang, {.name = "lang", .help = "language of report and pictures"},
+          {Language::english, Language::traditional_chinese});
     train.visit_shared(visit);
   }
 };
@@ -162,9 +165,9 @@ void report(const CompareOptions& options, JsonlWriter& results) {
     results.write(row);
   }
   fmt::print("\n{}\n", comparison_table(runs));
-  const std::string problem = draw_comparison(results.path(), options.out);
+  const std::string problem = draw_comparison(results.path(), options.out, options.lang);
   const std::string page = path_in(options, "report.html");
-  write_html_report({.paths = {results.path()}, .out = page});
+  write_html_report({.paths = {results.path()}, .out = page, .language = options.lang});
   fmt::print("results   {}\nreport    {}\n", results.path(), page);
   if (problem.empty()) {
     fmt::print("pictures  {}  {}\n", path_in(options, "compare.png"),

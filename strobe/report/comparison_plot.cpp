@@ -15,6 +15,12 @@ namespace {
 
 constexpr double kBarWidth = 0.56;
 
+// In which words, and in a font that has them.
+struct Style {
+  Words say;
+  std::string font;
+};
+
 struct Bars {
   const TrainingRun& run;
   RunSummary summary;
@@ -35,17 +41,20 @@ std::string rectangle(double x, double width, double from, double to, const char
 // A round axis limit above every bar with room for the values on top.
 double limit_above(double largest) { return largest > 0 ? largest * 1.22 : 1; }
 
-std::string panel_begin(const std::string& title, const std::string& y_title) {
+std::string panel_begin(const Style& style, const std::string& title, const std::string& y_title) {
   return fmt::format(
       "unset label\nunset object\nunset arrow\nunset key\n"
-      "set title {} font 'DejaVu Sans:Bold,17' offset 0,0.4\nset ylabel {}\n"
+      "set title {} font '{}:Bold,17' offset 0,0.4\nset ylabel {}\n"
       "unset xlabel\n",
-      quoted(title), quoted(y_title));
+      quoted(title), style.font, quoted(y_title));
 }
 
-std::string loss_panel(const std::vector<Bars>& runs) {
-  std::string script = panel_begin("Loss: the curves must coincide", "training loss");
-  script += "set xlabel 'step'\nset xtics auto font ',13.5'\nset yrange [*:*]\nset key top right\n";
+std::string loss_panel(const std::vector<Bars>& runs, const Style& style) {
+  const Words& say = style.say;
+  std::string script =
+      panel_begin(style, say("Loss: the curves must coincide"), say("training loss"));
+  script += "set xlabel " + quoted(say("step")) +
+            "\nset xtics auto font ',13.5'\nset yrange [*:*]\nset key top right\n";
   size_t steps = 0;
   for (size_t r = 0; r < runs.size(); ++r) {
     script += fmt::format("$loss{} << END\n", r);
@@ -61,7 +70,7 @@ std::string loss_panel(const std::vector<Bars>& runs) {
       worst = std::max(worst, compare_runs(runs[0].run, runs[r].run).loss_difference_relative);
     }
     script += fmt::format("set label {} at graph 0.03,0.06 left textcolor rgb '#555555'\n",
-                          quoted("largest relative difference " + small_text(worst)));
+                          quoted(say("largest relative difference {0}", small_text(worst))));
   }
   script += fmt::format("set xrange [{}:{}]\nplot ", steps > 1 ? 1 : 0, std::max<size_t>(steps, 2));
   // The first curve is wide and pale, the others thin and dotted on top of it: all stay visible.
@@ -101,13 +110,13 @@ std::string bar_axes(const std::vector<Bars>& runs, double largest,
 
 // Bars of two parts: attention's strong, the rest light; the total on top, attention's share of
 // it below the axis, where it never collides with anything.
-std::string stacked_panel(const std::vector<Bars>& runs, const std::string& head,
+std::string stacked_panel(const std::vector<Bars>& runs, const Words& say, const std::string& head,
                           const std::vector<double>& totals, const std::vector<double>& parts,
                           const std::vector<std::string>& total_texts,
                           const std::vector<std::string>& part_texts) {
   std::vector<std::string> names;
   for (size_t r = 0; r < runs.size(); ++r) {
-    names.push_back(runs[r].run.attention + "\nattention " + part_texts[r]);
+    names.push_back(runs[r].run.attention + "\n" + say("attention {0}", part_texts[r]));
   }
   const double largest = *std::max_element(totals.begin(), totals.end());
   std::string script = head + bar_axes(runs, largest, names);
@@ -120,7 +129,7 @@ std::string stacked_panel(const std::vector<Bars>& runs, const std::string& head
   return script;
 }
 
-std::string time_panel(const std::vector<Bars>& runs) {
+std::string time_panel(const std::vector<Bars>& runs, const Style& style) {
   std::vector<double> totals, parts;
   std::vector<std::string> total_texts, part_texts;
   for (const Bars& bars : runs) {
@@ -130,12 +139,14 @@ std::string time_panel(const std::vector<Bars>& runs) {
     total_texts.push_back(milliseconds_text(s.step_ms_median));
     part_texts.push_back(percent_text(s.attention_share));
   }
-  return stacked_panel(runs, panel_begin("Median step time (dark: attention)", "ms per step"),
+  return stacked_panel(runs, style.say,
+                       panel_begin(style, style.say("Median step time (dark: attention)"),
+                                   style.say("ms per step")),
                        totals, parts, total_texts, part_texts) +
          "plot NaN notitle\n";
 }
 
-std::string memory_panel(const std::vector<Bars>& runs) {
+std::string memory_panel(const std::vector<Bars>& runs, const Style& style) {
   std::vector<double> totals, parts;
   std::vector<std::string> total_texts, part_texts;
   for (const Bars& bars : runs) {
@@ -146,23 +157,26 @@ std::string memory_panel(const std::vector<Bars>& runs) {
     total_texts.push_back(bytes_text(bars.run.peak_total_bytes));
     part_texts.push_back(bytes_text(part));
   }
-  return stacked_panel(runs, panel_begin("Peak memory (dark: attention)", "MB"), totals, parts,
-                       total_texts, part_texts) +
+  return stacked_panel(runs, style.say,
+                       panel_begin(style, style.say("Peak memory (dark: attention)"), "MB"), totals,
+                       parts, total_texts, part_texts) +
          "plot NaN notitle\n";
 }
 
-std::string speedup_text(double speedup) {
-  return speedup >= 1 ? fmt::format("{:.2f}× faster", speedup)
-                      : fmt::format("{:.2f}× slower", 1 / speedup);
+std::string speedup_text(double speedup, const Words& say) {
+  return speedup >= 1 ? say("{0}× faster", fmt::format("{:.2f}", speedup))
+                      : say("{0}× slower", fmt::format("{:.2f}", 1 / speedup));
 }
 
-std::string gains_panel(const std::vector<Bars>& runs) {
+std::string gains_panel(const std::vector<Bars>& runs, const Style& style) {
   constexpr int kGroups = 4;
-  std::string script = panel_begin(
-      runs.size() == 2
-          ? fmt::format("Gains of {} over {}", runs[1].run.attention, runs[0].run.attention)
-          : fmt::format("Gains over {}", runs[0].run.attention),
-      "% saved");
+  const Words& say = style.say;
+  const std::string& baseline = runs[0].run.attention;
+  std::string script =
+      panel_begin(style,
+                  runs.size() == 2 ? say("Gains of {0} over {1}", runs[1].run.attention, baseline)
+                                   : say("Gains over {0}", baseline),
+                  say("% saved"));
   const size_t others = runs.size() - 1;
   const double width = 0.72 / static_cast<double>(std::max<size_t>(others, 1));
   double lowest = 0;
@@ -182,7 +196,7 @@ std::string gains_panel(const std::vector<Bars>& runs) {
           fmt::format("{:.{}f}%", percent, others == 1 && percent > 99 && percent < 100 ? 1 : 0);
       const bool has_speedup = speedups[i] > 0 && others == 1;  // more bars leave no room for it
       script += label_at(x, std::max(percent, 0.0),
-                         has_speedup ? speedup_text(speedups[i]) + "\n" + text : text,
+                         has_speedup ? speedup_text(speedups[i], say) + "\n" + text : text,
                          fmt::format("offset 0,{} font ',{}'", has_speedup ? 2.0 : 0.9,
                                      others == 1   ? 15
                                      : others == 2 ? 12
@@ -190,10 +204,10 @@ std::string gains_panel(const std::vector<Bars>& runs) {
     }
   }
   script += fmt::format(
-      "set xtics (\"step time\" 0, \"time in\\nattention\" 1, \"peak memory\" 2, "
-      "\"memory of\\nattention\" 3) font ',13.5'\n"
+      "set xtics ({} 0, {} 1, {} 2, {} 3) font ',13.5'\n"
       "set xrange [-0.6:{}]\nset yrange [{:.9g}:130]\nset ytics 0,25,100\n",
-      kGroups - 0.4, lowest * 1.15);
+      quoted(say("step time")), quoted(say("time in\nattention")), quoted(say("peak memory")),
+      quoted(say("memory of\nattention")), kGroups - 0.4, lowest * 1.15);
   script += "set arrow from graph 0,first 0 to graph 1,first 0 nohead linecolor rgb '#888888'\n";
   return script + "plot NaN notitle\nset ytics auto\n";
 }
@@ -204,19 +218,20 @@ std::string title_of(const JsonRows& rows) {
   return first.value("title", "strobe compare") + "\n" + first.value("subtitle", "");
 }
 
-std::string panels(const std::string& title, const std::vector<Bars>& runs) {
+std::string panels(const std::string& title, const std::vector<Bars>& runs, const Style& style) {
   std::string script = fmt::format(
       "set multiplot layout 2,2 title {} font ',19' margins 0.075,0.975,0.085,0.865 spacing "
       "0.09,0.155\n",
       quoted(title));
-  script += loss_panel(runs) + time_panel(runs) + memory_panel(runs);
-  if (runs.size() > 1) script += gains_panel(runs);
+  script += loss_panel(runs, style) + time_panel(runs, style) + memory_panel(runs, style);
+  if (runs.size() > 1) script += gains_panel(runs, style);
   return script + "unset multiplot\n";
 }
 
 }  // namespace
 
-std::string draw_comparison(const std::string& results_path, const std::string& folder) {
+std::string draw_comparison(const std::string& results_path, const std::string& folder,
+                            Language language) {
   const JsonRows rows = read_jsonl(results_path);
   const std::vector<TrainingRun> all_runs = training_runs(rows);
   std::vector<Bars> runs;
@@ -225,7 +240,12 @@ std::string draw_comparison(const std::string& results_path, const std::string& 
   }
   if (runs.empty()) return "no pictures: no run finished a step";
 
-  return draw_pictures(folder + "/compare", {1600, 1120}, panels(title_of(rows), runs));
+  const Style style = {Words(language), picture_font(language)};
+  if (style.font.empty()) {
+    return "no pictures: no font here has Traditional Chinese (Debian: apt install fonts-noto-cjk)";
+  }
+  return draw_pictures(folder + "/compare", {1600, 1120}, panels(title_of(rows), runs, style),
+                       style.font);
 }
 
 }  // namespace strobe

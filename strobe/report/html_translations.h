@@ -247,6 +247,19 @@ inline constexpr Translation kTranslations[] = {
     {"The program had changes that are not in that commit.",
      "當時的程式含有尚未提交（commit）的修改。"},
 
+    // Pictures of gnuplot
+    {"Loss: the curves must coincide", "損失：曲線必須重合"},
+    {"largest relative difference {0}", "最大相對差異 {0}"},
+    {"Median step time (dark: attention)", "每步時間中位數（深色：注意力）"},
+    {"ms per step", "每步毫秒數"},
+    {"Peak memory (dark: attention)", "峰值記憶體（深色：注意力）"},
+    {"Gains of {0} over {1}", "{0} 相對於 {1} 的節省"},
+    {"Gains over {0}", "相對於 {0} 的節省"},
+    {"% saved", "節省 %"},
+    {"step time", "每步時間"},
+    {"time in\nattention", "注意力\n時間"},
+    {"memory of\nattention", "注意力\n記憶體"},
+
     // Words of results files
     {"attention", "注意力"},
     {"train", "訓練"},
