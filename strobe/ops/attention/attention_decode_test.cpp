@@ -34,7 +34,7 @@ std::string draw_case(Random& random) {
       "b={} tq={} capacity={} lengths=0 hq={} hkv={} d={} {} mask={} left={} layout={} threads={} "
       "seed={}",
       pick<int64_t>(random, {1, 1, 2, 5}), pick<int64_t>(random, {1, 1, 1, 2, 3, 4, 5}),
-      pick<int64_t>(random, {1, 2, 15, 16, 17, 31, 64, 127, 128, 129, 200, 257, 400}), hq, hkv,
+      pick<int64_t>(random, {1, 2, 15, 16, 17, 31, 64, 127, 128, 129, 200, 257, 400, 513}), hq, hkv,
       pick<int64_t>(random, {8, 16, 24, 40, 64, 64, 72, 128, 136, 256}), types,
       random.below(3) == 0 ? "window" : "causal", random.below(random.below(2) ? 4 : 200),
       random.below(3), 1 + random.below(4), random.below(100'000));
@@ -42,14 +42,14 @@ std::string draw_case(Random& random) {
 
 // Many parts of several tiles each, and the steps between part sizes.
 const std::vector<std::string> kLongCases = {
-    "b=1 tq=1 capacity=8192 lengths=8192 hq=2 hkv=1 d=8 dtype=f32 cache=f16 mask=causal left=0 "
+    "b=1 tq=1 capacity=16384 lengths=16384 hq=2 hkv=1 d=8 dtype=f32 cache=f16 mask=causal left=0 "
     "layout=0 threads=4 seed=1",
-    "b=2 tq=2 capacity=9000 lengths=8193 hq=2 hkv=2 d=8 dtype=f32 cache=f32 mask=causal left=0 "
+    "b=2 tq=2 capacity=17000 lengths=16385 hq=2 hkv=2 d=8 dtype=f32 cache=f32 mask=causal left=0 "
     "layout=1 threads=3 seed=2",
-    "b=1 tq=3 capacity=20001 lengths=20001 hq=1 hkv=1 d=16 dtype=bf16 cache=bf16 mask=causal "
+    "b=1 tq=3 capacity=40001 lengths=40001 hq=1 hkv=1 d=16 dtype=bf16 cache=bf16 mask=causal "
     "left=0 layout=2 threads=2 seed=3",
-    "b=1 tq=3 capacity=20001 lengths=20000 hq=1 hkv=1 d=16 dtype=f32 cache=bf16 mask=window "
-    "left=5000 layout=0 threads=4 seed=4"};
+    "b=1 tq=3 capacity=40001 lengths=40000 hq=1 hkv=1 d=16 dtype=f32 cache=bf16 mask=window "
+    "left=9000 layout=0 threads=4 seed=4"};
 
 struct Problem {
   int64_t batch, seq_q, capacity, heads_q, heads_kv, head_dim;
@@ -206,7 +206,7 @@ TEST(AttentionDecode, LongSequencesConform) {
 const std::vector<std::string> kBatches = {
     "b=5 tq=1 capacity=700 lengths=0 hq=6 hkv=2 d=64 dtype=f32 cache=f16 mask=causal left=0 "
     "layout=0 threads=3 seed=21",
-    "b=4 tq=3 capacity=9001 lengths=0 hq=2 hkv=1 d=24 dtype=f32 cache=f32 mask=window left=600 "
+    "b=4 tq=3 capacity=20001 lengths=0 hq=2 hkv=1 d=24 dtype=f32 cache=f32 mask=window left=600 "
     "layout=2 threads=4 seed=22",
     "b=3 tq=2 capacity=300 lengths=0 hq=3 hkv=3 d=40 dtype=bf16 cache=bf16 mask=causal left=0 "
     "layout=1 threads=2 seed=23"};

@@ -22,65 +22,80 @@ STROBE_INLINE void multiply_keys(const Q* q, const C* k, int64_t stride, int hea
   for (int i = 0; i < kKeys; ++i) sums[i] = sum[i];
 }
 
-// Keys and values are asked for this many keys before they are needed: what a head has of a
-// sequence is short runs for the processor to find out by itself (a fifth faster on a Zen 5).
-constexpr int kKeysAhead = 16;
-
+// Rows of k or v that are read one after another, and those that follow: they are asked for some
+// time ahead, because what a head has of a sequence is in runs too short for the processor to find
+// out by itself. Nothing is asked for where other rows of q have just read the same.
 template <class C>
-STROBE_INLINE void prefetch_row(const C* row, int count) {
-  constexpr int kLine = 64 / sizeof(C);
-  for (int d = 0; d < count; d += kLine) __builtin_prefetch(row + d, 0, 3);
-}
+struct RowStream {
+  const C* rows;
+  int64_t stride;
+  int count;
+  const C* next = nullptr;  // read after these, or null
+  int64_t next_stride = 0;
+  bool is_cached = false;
 
-// scores = q·k of `count` keys; writes whole vectors.
+  STROBE_INLINE void prefetch(int row, int column, int columns, int head_dim) const {
+    constexpr int kBytesAhead = 4096, kLine = 64 / sizeof(C);
+    if (is_cached) return;
+    const int ahead = row + kBytesAhead / (head_dim * static_cast<int>(sizeof(C)));
+    if (ahead >= count && next == nullptr) return;
+    const C* p = ahead < count ? rows + ahead * stride : next + (ahead - count) * next_stride;
+    for (int d = 0; d < columns; d += kLine) __builtin_prefetch(p + column + d, 0, 3);
+  }
+};
+
+// scores = q·k; writes whole vectors.
 template <class Q, class C>
-STROBE_INLINE void multiply(const Q* q, const C* k, int64_t stride, int count, int head_dim,
-                            float* scores) {
+STROBE_INLINE void multiply(const Q* q, const RowStream<C>& k, int head_dim, float* scores) {
   constexpr int kKeys = 4;
-  for (int j = 0; j < count; j += kLanes) {
+  for (int j = 0; j < k.count; j += kLanes) {
     F32 sums[kLanes] = {};
-    for (int i = 0; i < kLanes; ++i) prefetch_row(k + (j + i + kKeysAhead) * stride, head_dim);
-    const int keys = smaller(kLanes, count - j);
+    const int keys = smaller(kLanes, k.count - j);
+    for (int i = 0; i < keys; ++i) k.prefetch(j + i, 0, head_dim, head_dim);
+    const C* rows = k.rows + j * k.stride;
     int i = 0;
     for (; i + kKeys <= keys; i += kKeys) {
-      multiply_keys<kKeys>(q, k + (j + i) * stride, stride, head_dim, sums + i);
+      multiply_keys<kKeys>(q, rows + i * k.stride, k.stride, head_dim, sums + i);
     }
-    for (; i < keys; ++i) multiply_keys<1>(q, k + (j + i) * stride, stride, head_dim, sums + i);
+    for (; i < keys; ++i) {
+      multiply_keys<1>(q, rows + i * k.stride, k.stride, head_dim, sums + i);
+    }
     store(scores + j, sum_each(sums));
   }
 }
 
-// sums = sums·factor + Σ probs[j]·v[j] for kVectors vectors of columns.
+// sums = sums·factor + Σ probs[j]·v[j] for kVectors vectors of columns from `column` on.
 template <int kVectors, class C, class Lanes>
-STROBE_INLINE void weigh_columns(const float* probs, const C* v, int64_t stride, int64_t count,
-                                 float factor, float* sums, Lanes lanes) {
+STROBE_INLINE void weigh_columns(const float* probs, const RowStream<C>& v, int column,
+                                 int head_dim, float factor, float* sums, Lanes lanes) {
   F32 sum[kVectors];
-  for (int i = 0; i < kVectors; ++i) sum[i] = lanes.load(sums + i * kLanes) * broadcast(factor);
-  for (int64_t j = 0; j < count; ++j) {
-    prefetch_row(v + (j + kKeysAhead) * stride, kVectors * kLanes);
-    const F32 prob = broadcast(probs[j]);
-    for (int i = 0; i < kVectors; ++i) {
-      sum[i] = fma(prob, lanes.load(v + j * stride + i * kLanes), sum[i]);
-    }
+  for (int i = 0; i < kVectors; ++i) {
+    sum[i] = lanes.load(sums + column + i * kLanes) * broadcast(factor);
   }
-  for (int i = 0; i < kVectors; ++i) lanes.store(sums + i * kLanes, sum[i]);
+  for (int j = 0; j < v.count; ++j) {
+    v.prefetch(j, column, kVectors * kLanes, head_dim);
+    const F32 prob = broadcast(probs[j]);
+    const C* row = v.rows + j * v.stride + column;
+    for (int i = 0; i < kVectors; ++i) sum[i] = fma(prob, lanes.load(row + i * kLanes), sum[i]);
+  }
+  for (int i = 0; i < kVectors; ++i) lanes.store(sums + column + i * kLanes, sum[i]);
 }
 
 template <class C>
-STROBE_INLINE void weigh_values(const float* probs, const C* v, int64_t stride, int64_t count,
-                                int head_dim, float factor, float* sums) {
+STROBE_INLINE void weigh_values(const float* probs, const RowStream<C>& v, int head_dim,
+                                float factor, float* sums) {
   int d = 0;
   for (; d + 8 * kLanes <= head_dim; d += 8 * kLanes) {
-    weigh_columns<8>(probs, v + d, stride, count, factor, sums + d, WholeVector{});
+    weigh_columns<8>(probs, v, d, head_dim, factor, sums, WholeVector{});
   }
   for (; d + 4 * kLanes <= head_dim; d += 4 * kLanes) {
-    weigh_columns<4>(probs, v + d, stride, count, factor, sums + d, WholeVector{});
+    weigh_columns<4>(probs, v, d, head_dim, factor, sums, WholeVector{});
   }
   for (; d + kLanes <= head_dim; d += kLanes) {
-    weigh_columns<1>(probs, v + d, stride, count, factor, sums + d, WholeVector{});
+    weigh_columns<1>(probs, v, d, head_dim, factor, sums, WholeVector{});
   }
   if (d < head_dim) {
-    weigh_columns<1>(probs, v + d, stride, count, factor, sums + d, PartialVector{head_dim - d});
+    weigh_columns<1>(probs, v, d, head_dim, factor, sums, PartialVector{head_dim - d});
   }
 }
 
@@ -88,9 +103,10 @@ STROBE_INLINE float exp2_of(float x) { return exp2(broadcast(x))[0]; }
 
 // Takes the keys whose scores, unscaled, are given into a row's state: eq. 6, with a tile as B.
 template <class C>
-STROBE_INLINE void visit_tile(float* scores, int count, float scale, const C* v, int64_t stride,
-                              int head_dim, float* sums, float* stats) {
+STROBE_INLINE void visit_tile(float* scores, float scale, const RowStream<C>& v, int head_dim,
+                              float* sums, float* stats) {
   constexpr float kLowest = -3.40282347e38f;  // not −∞: its difference with itself is NaN
+  const int count = v.count;
   const F32 factor = broadcast(scale * kLog2e);
   F32 maxima = broadcast(kLowest);
   for_vectors(count, [&](int64_t j, auto lanes) {
@@ -107,7 +123,7 @@ STROBE_INLINE void visit_tile(float* scores, int count, float scale, const C* v,
   const float rescale = exp2_of(stats[0] - row_max);
   stats[0] = row_max;
   stats[1] = stats[1] * rescale + tile_sum;
-  weigh_values(scores, v, stride, count, head_dim, rescale, sums);
+  weigh_values(scores, v, head_dim, rescale, sums);
 }
 
 template <class T>
@@ -144,10 +160,13 @@ void flash(const DecodeTask& task, const DecodeState& state) {
     for_rows<Q>(task, begin, end, [&](int r, const Q* q, Interval keys) {
       float scores[kDecodeTile];
       const int count = keys.end - keys.begin;
-      multiply(q, row_at<C>(task.k, keys.begin), task.k.stride, count, task.head_dim, scores);
-      visit_tile(scores, count, task.scale, row_at<C>(task.v, keys.begin), task.v.stride,
-                 task.head_dim, state.sums + r * state.sums_step,
-                 state.stats + r * state.stats_step);
+      const C *k = row_at<C>(task.k, keys.begin), *v = row_at<C>(task.v, keys.begin);
+      const C* next_k = end < task.end ? row_at<C>(task.k, end) : nullptr;
+      multiply(q, RowStream<C>{k, task.k.stride, count, v, task.v.stride, r > 0}, task.head_dim,
+               scores);
+      visit_tile(scores, task.scale,
+                 RowStream<C>{v, task.v.stride, count, next_k, task.k.stride, r > 0}, task.head_dim,
+                 state.sums + r * state.sums_step, state.stats + r * state.stats_step);
     });
   }
 }
@@ -177,7 +196,8 @@ void scores(const DecodeTask& task, float* all_scores, int64_t step) {
   for_rows<Q>(task, task.begin, task.end, [&](int r, const Q* q, Interval keys) {
     float row[kDecodeTile];
     const int count = keys.end - keys.begin;
-    multiply(q, row_at<C>(task.k, keys.begin), task.k.stride, count, task.head_dim, row);
+    multiply(q, RowStream<C>{row_at<C>(task.k, keys.begin), task.k.stride, count}, task.head_dim,
+             row);
     for_vectors(count, [&](int64_t j, auto lanes) {
       lanes.store(all_scores + r * step + keys.begin + j, lanes.load(row + j));
     });
@@ -188,7 +208,8 @@ template <class Q, class C>
 void weigh(const float* probs, FlashRows v, int64_t count, int head_dim, void* out) {
   constexpr int kLargestHeadDim = 256;
   float sums[kLargestHeadDim] = {};
-  weigh_values(probs, static_cast<const C*>(v.data), v.stride, count, head_dim, 0, sums);
+  const RowStream<C> rows = {static_cast<const C*>(v.data), v.stride, static_cast<int>(count)};
+  weigh_values(probs, rows, head_dim, 0, sums);
   for_vectors(head_dim, [&](int64_t d, auto lanes) {
     lanes.store(static_cast<Q*>(out) + d, lanes.load(sums + d));
   });

@@ -5,17 +5,19 @@
 namespace strobe {
 namespace {
 
-// Keys of a part: whole tiles, as few as suffice for at most kMostDecodeParts parts.
+// Parts have at least so many keys: fewer would be read before memory is at full speed.
+constexpr int64_t kLeastKeys = 2 * kDecodeTile;
+
+// Keys of a part: as few as suffice for at most kMostDecodeParts parts.
 int64_t part_keys(int64_t length) {
-  constexpr int64_t kStep = int64_t{kDecodeTile} * kMostDecodeParts;
-  return std::max<int64_t>(1, (length + kStep - 1) / kStep) * kDecodeTile;
+  constexpr int64_t kStep = kLeastKeys * kMostDecodeParts;
+  return std::max<int64_t>(1, (length + kStep - 1) / kStep) * kLeastKeys;
 }
 
 }  // namespace
 
 int64_t most_decode_parts(int64_t length) {
-  const int64_t keys = std::min<int64_t>(length, int64_t{kDecodeTile} * kMostDecodeParts);
-  return std::max<int64_t>(1, (keys + kDecodeTile - 1) / kDecodeTile);
+  return std::clamp<int64_t>((length + kLeastKeys - 1) / kLeastKeys, 1, kMostDecodeParts);
 }
 
 DecodePlan::DecodePlan(const AttentionDecode& args) : queries_(args.q.shape[1]) {
