@@ -1,5 +1,6 @@
 #include "strobe/cli/options.h"
 
+#include <CLI/CLI.hpp>
 #include <charconv>
 #include <cmath>
 
@@ -40,10 +41,25 @@ T parse_number(const std::string& flag, const std::string& text, const OptionInf
 }  // namespace
 
 OptionParser::OptionParser(std::string_view command, std::string_view summary)
-    : app_(std::string(summary), fmt::format("strobe {}", command)) {
-  app_.get_formatter()->column_width(42);
-  app_.set_help_flag("-h,--help", "print this and exit");
-  app_.footer("--verbose, with any command, also says where in the source an error was raised.");
+    : app_(std::make_unique<CLI::App>(std::string(summary), fmt::format("strobe {}", command))) {
+  app_->get_formatter()->column_width(42);
+  app_->set_help_flag("-h,--help", "print this and exit");
+  app_->footer("--verbose, with any command, also says where in the source an error was raised.");
+}
+
+OptionParser::~OptionParser() = default;
+
+CLI::Option& OptionParser::add(const OptionInfo& info, const std::string& type,
+                               const std::string& current, const Set& set) {
+  std::string flag = fmt::format("--{}", info.name);
+  std::replace(flag.begin(), flag.end(), '_', '-');
+  const std::function<void(const std::string&)> parse_value = [flag, set](const std::string& text) {
+    set(flag, text);
+  };
+  return *app_->add_option_function<std::string>(flag, parse_value, info.help)
+              ->option_text(current.empty() ? type : type + "=" + current)
+              ->group(heading_)
+              ->take_last();
 }
 
 void OptionParser::operator()(int64_t& value, const OptionInfo& info) {
@@ -78,35 +94,35 @@ void OptionParser::operator()(std::string& value, const OptionInfo& info) {
 void OptionParser::operator()(std::vector<std::string>& value, const OptionInfo& info) {
   add(info, *info.unit != '\0' ? info.unit : "TEXT", "",
       [&value](const std::string&, const std::string& text) { value.push_back(text); })
-      ->trigger_on_parse();
+      .trigger_on_parse();
 }
 
 void OptionParser::operator()(bool& value, const OptionInfo& info) {
   std::string name = info.name;
   std::replace(name.begin(), name.end(), '_', '-');
-  app_.add_flag(fmt::format("--{0},!--no-{0}", name), value, info.help)->group(heading_);
+  app_->add_flag(fmt::format("--{0},!--no-{0}", name), value, info.help)->group(heading_);
 }
 
 void OptionParser::positional(std::string& value, const char* name, const char* help) {
-  app_.add_option(name, value, help)->required()->option_text(" ");
+  app_->add_option(name, value, help)->required()->option_text(" ");
 }
 
 void OptionParser::positional(std::vector<std::string>& values, const char* name,
                               const char* help) {
-  app_.add_option(name, values, help)->required()->option_text("...");
+  app_->add_option(name, values, help)->required()->option_text("...");
 }
 
 bool OptionParser::parse(const Arguments& arguments) {
   try {
-    app_.parse(Arguments(arguments.rbegin(), arguments.rend()));  // CLI11 takes them last first
+    app_->parse(Arguments(arguments.rbegin(), arguments.rend()));  // CLI11 takes them last first
     return true;
   } catch (const CLI::CallForHelp&) {
-    fmt::print("{}", app_.help());
+    fmt::print("{}", app_->help());
     return false;
   } catch (const CLI::ExtrasError&) {
-    const std::vector<std::string> unknown = app_.remaining();
+    const std::vector<std::string> unknown = app_->remaining();
     throw UsageError(fmt::format("unknown option '{}'; `{} --help` lists all",
-                                 unknown.empty() ? "" : unknown.front(), app_.get_name()));
+                                 unknown.empty() ? "" : unknown.front(), app_->get_name()));
   } catch (const CLI::ArgumentMismatch& error) {
     const std::string message = error.what();  // "--batch: …"
     throw UsageError(fmt::format("{} needs a value", message.substr(0, message.find(':'))));

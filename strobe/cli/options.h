@@ -1,13 +1,21 @@
 #pragma once
 
-#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <functional>
 #include <initializer_list>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "strobe/core/options.h"
+
+// CLI11 takes four seconds to compile: in options.cpp alone.
+namespace CLI {
+class App;
+class Option;
+}  // namespace CLI
 
 namespace strobe {
 
@@ -32,6 +40,7 @@ class UsageError : public std::runtime_error {
 class OptionParser {
  public:
   OptionParser(std::string_view command, std::string_view summary);
+  ~OptionParser();
 
   void group(const char* heading) { heading_ = heading; }
   void operator()(int64_t& value, const OptionInfo& info);
@@ -54,31 +63,19 @@ class OptionParser {
   bool parse(const Arguments& arguments);
 
  private:
+  // Called with the option's name, "--batch", and its text.
+  using Set = std::function<void(const std::string& flag, const std::string& text)>;
   // `set` is called for the last use of the option; the result is CLI11's, to change that.
-  template <class Set>
-  CLI::Option* add(const OptionInfo& info, const std::string& type, const std::string& current,
-                   Set&& set);
+  CLI::Option& add(const OptionInfo& info, const std::string& type, const std::string& current,
+                   const Set& set);
 
-  CLI::App app_;
+  std::unique_ptr<CLI::App> app_;
   std::string heading_ = "Options";
 };
 
 // The value of an option that decides the defaults of others (--preset), or `fallback`.
 std::string find_option(const Arguments& arguments, std::string_view name,
                         std::string_view fallback);
-
-template <class Set>
-CLI::Option* OptionParser::add(const OptionInfo& info, const std::string& type,
-                               const std::string& current, Set&& set) {
-  std::string flag = std::string("--") + info.name;
-  std::replace(flag.begin(), flag.end(), '_', '-');
-  const std::function<void(const std::string&)> parse_value =
-      [flag, set = std::forward<Set>(set)](const std::string& text) { set(flag, text); };
-  return app_.add_option_function<std::string>(flag, parse_value, info.help)
-      ->option_text(current.empty() ? type : type + "=" + current)
-      ->group(heading_)
-      ->take_last();
-}
 
 template <class E>
 void OptionParser::operator()(E& value, const OptionInfo& info,
