@@ -11,7 +11,9 @@
 #include "strobe/core/peak_memory.h"
 #include "strobe/core/progress.h"
 #include "strobe/core/random.h"
+#include "strobe/data/hub.h"
 #include "strobe/generate/generate.h"
+#include "strobe/models/gpt2_files.h"
 #include "strobe/report/units.h"
 
 namespace strobe {
@@ -19,7 +21,6 @@ namespace {
 
 struct Options {
   TrainOptions shape;  // of a model with random weights
-  std::string model;
   std::string batches = "1";
   int64_t prompt_tokens = 64;
   int64_t new_tokens = 64;
@@ -196,6 +197,16 @@ void print_row(const Json& row) {
   std::fflush(stdout);
 }
 
+// With the weights that --model names, or random ones.
+Gpt2 make_model(Context& ctx, const TrainOptions& shape, DType dtype) {
+  if (!shape.model.empty()) {
+    return load_gpt2(ctx, resolve_model(shape.model), dtype, /*is_trainable=*/false);
+  }
+  Gpt2 model(ctx, model_config(shape), dtype, /*is_trainable=*/false);
+  model.initialize(ctx, 1);
+  return model;
+}
+
 }  // namespace
 
 int bench_generate_command(const Arguments& arguments) {
@@ -209,6 +220,7 @@ int bench_generate_command(const Arguments& arguments) {
   options.visit(parser);
   if (!parser.parse(arguments)) return 0;
   const std::vector<Case> cases = cases_of(options);
+  options.shape.seq = std::min(options.shape.seq, options.shape.n_positions);  // of no use here
   if (options.threads > 0) set_thread_count(static_cast<int>(options.threads));
 
   BenchRows rows(options.json);
@@ -216,11 +228,11 @@ int bench_generate_command(const Arguments& arguments) {
   for (size_t i = 0; i < cases.size();) {
     const DType dtype = cases[i].dtype;
     Context ctx;
-    Gpt2 model(ctx, model_config(options.shape), dtype, /*is_trainable=*/false);
-    model.initialize(ctx, 1);
+    Gpt2 model = make_model(ctx, options.shape, dtype);
     for (; i < cases.size() && cases[i].dtype == dtype; ++i) {
       Json row = time_generation(ctx, model, options, cases[i]);
-      row["preset"] = options.shape.preset;
+      row[options.shape.model.empty() ? "preset" : "model"] =
+          options.shape.model.empty() ? options.shape.preset : options.shape.model;
       rows.write(row);
       print_row(row);
     }

@@ -4,6 +4,7 @@
 
 #include <cstdio>
 
+#include "strobe/cli/attention_names.h"
 #include "strobe/cli/commands.h"
 #include "strobe/cli/loaded_model.h"
 #include "strobe/core/check.h"
@@ -43,8 +44,11 @@ struct Options {
     visit(prompts_file,
           {.name = "prompts", .unit = "FILE", .help = "adds each line of it as a prompt"});
     visit.group("What to write");
-    visit(generation.max_new_tokens,
-          {.name = "max_new_tokens", .unit = "tokens", .help = "for each prompt", .min = 1});
+    visit(generation.max_new_tokens, {.name = "max_new_tokens",
+                                      .unit = "tokens",
+                                      .help = "for each prompt",
+                                      .min = 1,
+                                      .max = INT32_MAX});
     visit(generation.sampler.temperature,
           {.name = "temperature",
            .help = "0: always the most probable token; 1: draw as the model says; more: wilder",
@@ -100,6 +104,9 @@ Options parse(const Arguments& arguments, bool& is_help) {
   if (options.model.empty()) throw UsageError("--model is missing: a folder or a model's name");
   if (options.generation.sampler.top_p == 0) {
     throw UsageError("--top-p is '0', allowed is a number above 0 and up to 1");
+  }
+  if (attention_names(options.attention).size() != 1) {
+    throw UsageError(fmt::format("--attention is '{}', allowed is one name", options.attention));
   }
   if (options.prompts.empty() && options.prompts_file.empty()) {
     throw UsageError("there is no prompt: --prompt TEXT or --prompts FILE is needed");

@@ -107,41 +107,43 @@ void wait_while(const std::atomic<int>& value, int old) {
 // The threads of a team between one loop and the next of with_team_at_hand().
 class Standby {
  public:
-  // The caller's side.
+  // Stores that the other threads' first loads see, also in the thread sanitizer's eyes.
+  Standby() {
+    round_.store(0, std::memory_order_release);
+    busy_.store(0, std::memory_order_release);
+  }
+
+  // The caller's side. Without a team: the end, after which nobody touches this any more.
   void begin(int threads) { threads_ = threads; }
-  void run(Team& team) {
+  void run(Team* team) {
+    team_ = team;
     busy_.store(threads_ - 1, std::memory_order_relaxed);
-    announce(&team);
-    team.run(0, threads_);
+    round_.fetch_add(1, std::memory_order_release);
+    round_.notify_all();
+    if (team != nullptr) team->run(0, threads_);
     for (int busy = busy_.load(std::memory_order_acquire); busy != 0;
          busy = busy_.load(std::memory_order_acquire)) {
       wait_while(busy_, busy);
     }
   }
-  void dismiss() { announce(nullptr); }
 
-  // The other threads' side, until dismiss().
+  // The other threads' side, until the end.
   void stand_by(int thread) {
-    for (int round = 0;; ++round) {
+    bool is_end = false;
+    for (int round = 0; !is_end; ++round) {
       wait_while(round_, round);
-      if (team_ == nullptr) return;
-      team_->run(thread, threads_);
+      is_end = team_ == nullptr;
+      if (!is_end) team_->run(thread, threads_);
       busy_.fetch_sub(1, std::memory_order_acq_rel);
       busy_.notify_one();
     }
   }
 
  private:
-  void announce(Team* team) {
-    team_ = team;
-    round_.fetch_add(1, std::memory_order_release);
-    round_.notify_all();
-  }
-
   int threads_ = 1;
   Team* team_ = nullptr;
-  alignas(64) std::atomic<int> round_ = 0;
-  alignas(64) std::atomic<int> busy_ = 0;
+  alignas(64) std::atomic<int> round_;
+  alignas(64) std::atomic<int> busy_;
 };
 
 thread_local Standby* at_hand = nullptr;
@@ -163,7 +165,7 @@ __attribute__((no_sanitize("thread"))) void fork_standby(Standby* standby, int t
       first->keep();
     }
     at_hand = nullptr;
-    standby->dismiss();
+    standby->run(nullptr);
   }
 }
 
@@ -182,7 +184,7 @@ void run_team(void (*body)(const void*, int, int), const void* state) {
   if (threads == 1) {
     team.run(0, 1);
   } else if (at_hand != nullptr) {
-    at_hand->run(team);
+    at_hand->run(&team);
   } else {
     team.sync.fork();
     fork_team(&team, threads);

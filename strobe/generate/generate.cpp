@@ -97,12 +97,14 @@ Generation::Generation(Context& ctx, Gpt2& model, std::span<const std::vector<in
       sampler_(options.sampler) {
   const Gpt2Config& config = model.config();
   check(!prompts.empty(), "there is no prompt, allowed is at least one");
-  check(options.max_new_tokens >= 1, "max_new_tokens is ", options.max_new_tokens,
-        ", allowed is 1 or more");
+  check(options.max_new_tokens >= 1 && options.max_new_tokens <= INT32_MAX, "max_new_tokens is ",
+        options.max_new_tokens, ", allowed is 1 to ", INT32_MAX);
   check(options.end_of_text < config.vocab_size, "end_of_text is token ", options.end_of_text,
         ", allowed are up to ", config.vocab_size - 1);
   for (size_t i = 0; i < prompts.size(); ++i) check_prompt(i + 1, prompts[i], config, options);
 
+  // So that a step allocates nothing, unless somebody asks for very many.
+  const int64_t expected_tokens = std::min<int64_t>(options.max_new_tokens, 1 << 16);
   int64_t longest = 0;
   for (size_t i = 0; i < prompts.size(); ++i) {
     Sequence sequence = {.number = static_cast<int64_t>(i), .tokens = prompts[i]};
@@ -110,11 +112,11 @@ Generation::Generation(Context& ctx, Gpt2& model, std::span<const std::vector<in
     sequence.prompt_length = sequence.length();
     sequence.window = window_begin(sequence.length(), config.n_positions);
     longest = std::max(longest, sequence.length());
-    sequence.tokens.reserve(sequence.length() + options.max_new_tokens);
+    sequence.tokens.reserve(sequence.length() + expected_tokens);
     active_.push_back(std::move(sequence));
   }
   result_.sequences.resize(prompts.size());
-  result_.token_ms.reserve(options.max_new_tokens);
+  result_.token_ms.reserve(expected_tokens);
   newest_.reserve(prompts.size());
   if (options.use_cache) {
     // The last token that is drawn is never read.

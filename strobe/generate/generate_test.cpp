@@ -215,7 +215,7 @@ TEST(Generate, ErrorsComeBeforeAnythingIsComputed) {
   EXPECT_EQ(error({{}}, {.max_new_tokens = 3}),
             "prompt 1 is empty, and there is no end-of-text token to start from");
   EXPECT_EQ(error({}, {}), "there is no prompt, allowed is at least one");
-  EXPECT_EQ(error({{1}}, {.max_new_tokens = 0}), "max_new_tokens is 0, allowed is 1 or more");
+  EXPECT_EQ(error({{1}}, {.max_new_tokens = 0}), "max_new_tokens is 0, allowed is 1 to 2147483647");
   EXPECT_EQ(error({{1}}, {.end_of_text = 61}), "end_of_text is token 61, allowed are up to 60");
   EXPECT_EQ(error({{1}}, {.sampler = {.top_p = 0}}),
             "top_p is 0, allowed is more than 0 and up to 1");
