@@ -188,7 +188,7 @@ Section generation_section(const ResultsFile& file, const Words& say, Palette& p
   }
   if (all.empty()) return {};
   Section section{.title = say("Generation"),
-                  .about = file.said("title"),
+                  .about = setting_of(file, say),
                   .reading = generation_reading(all, say)};
   const Markup charts =
       generation_chart(all, say("Time per token"), &Generation::token_ms, palette) +

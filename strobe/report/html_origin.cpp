@@ -161,6 +161,22 @@ std::string checkout_of(const ResultsFile& file) {
 
 }  // namespace
 
+std::string setting_of(const ResultsFile& file, const Words& say) {
+  const std::string title = file.said("title"), subtitle = file.said("subtitle");
+  const std::string own = title + (title.empty() || subtitle.empty() ? "" : " · ") + subtitle;
+  if (file.provenance.is_null()) return own;
+  const auto options = file.provenance.find("options");
+  const auto option = [&](const char* name) {
+    const bool is_there = options != file.provenance.end() && options->is_object();
+    return is_there ? text_or_empty(*options, name) : "";
+  };
+  const bool is_own_enough = !own.empty() && say.language() == Language::english;
+  if (is_own_enough || option("n_layer").empty() || option("batch").empty()) return own;
+  return say("GPT-2: {0} layers, {1} heads, width {2} · B={3}, T={4}, {5}, dropout {6}",
+             option("n_layer"), option("n_head"), option("n_embd"), option("batch"), option("seq"),
+             option("dtype"), option("dropout"));
+}
+
 Section origin_section(const std::vector<ResultsFile>& files, const Words& say) {
   Section section{.title = say("Where this comes from, and how to repeat it")};
   for (const ResultsFile& file : files) {

@@ -49,6 +49,9 @@ std::vector<Sentence> training_reading(const ResultsFile& file, const Words& say
 // The figures to see first, as <dl class="tiles">.
 Markup training_tiles(const ResultsFile& file, const Words& say);
 
+// The model, the batch and the machine in a line: the file's own title in English where it has one.
+std::string setting_of(const ResultsFile& file, const Words& say);
+
 // <ul class="reading">
 Markup reading_markup(const std::vector<Sentence>& reading);
 

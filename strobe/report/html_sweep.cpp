@@ -201,7 +201,7 @@ std::vector<Sentence> sweep_reading(const Sweep& sweep, const Words& say) {
 Section sweep_section(const ResultsFile& file, const Words& say, Palette& palette) {
   const std::vector<Sweep> sweeps = sweeps_of(file.sweeps);
   if (sweeps.empty()) return {};
-  Section section{.title = say("Growth with the size"), .about = file.said("subtitle")};
+  Section section{.title = say("Growth with the size"), .about = setting_of(file, say)};
   for (const Sweep& sweep : sweeps) {
     for (Sentence& sentence : sweep_reading(sweep, say)) section.reading.push_back(sentence);
     const auto chart = [&](const std::string& title, const std::string& y,

@@ -257,12 +257,9 @@ Section training_section(const ResultsFile& file, const Words& say, Palette& pal
   const bool is_other = !file.generations.empty() || !file.sweeps.empty() || !file.masks.empty();
   if (columns.empty() && is_other) return {};
   Section section{.title = file.runs.size() > 1 ? say("Training, side by side") : say("Training"),
-                  .about = file.said("title"),
+                  .about = setting_of(file, say),
                   .tiles = training_tiles(file, say),
                   .reading = training_reading(file, say)};
-  if (const std::string more = file.said("subtitle"); !more.empty()) {
-    section.about += (section.about.empty() ? "" : " · ") + more;
-  }
   if (columns.empty()) return section;
   Markup charts = loss_chart(columns, say);
   charts += columns.size() > 1 ? difference_chart(columns, say) : step_chart(columns[0], say);

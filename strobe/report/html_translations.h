@@ -243,6 +243,8 @@ inline constexpr Translation kTranslations[] = {
     {"machine", "機器"},
     {"program", "程式"},
     {"{0} cores", "{0} 核心"},
+    {"GPT-2: {0} layers, {1} heads, width {2} · B={3}, T={4}, {5}, dropout {6}",
+     "GPT-2：{0} 層、{1} 個注意力頭、寬度 {2} · B={3}、T={4}、{5}、dropout {6}"},
     {"{0} threads", "{0} 個執行緒"},
     {"The program had changes that are not in that commit.",
      "當時的程式含有尚未提交（commit）的修改。"},
