@@ -71,6 +71,7 @@ std::vector<TrainOptions> runs_of(const Options& options) {
   TrainOptions run = options.train;
   // The text matters little for speed: what is built in is there on every machine.
   run.data = "lab";
+  run.tokenizer.clear();
   run.batching = Batching::packed;
   run.accumulation = 1;
   run.validation_fraction = 0;
