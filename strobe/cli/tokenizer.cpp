@@ -24,6 +24,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr double kEnoughToTime = 1e6;  // bytes of text
+
 struct TrainingOptions {
   std::vector<std::string> texts;
   int64_t vocab_size = 8192;
@@ -207,13 +209,16 @@ int encode(const Arguments& arguments) {
       }
     }
   }
+  const double seconds = watch.seconds();
   writer.commit();
   const auto bytes = static_cast<double>(bytes_of(files));
   const auto tokens = static_cast<double>(writer.tokens());
   fmt::print("text    {}\n", bytes_text(bytes));
   fmt::print("tokens  {}, {:.2f} bytes each\n", writer.tokens(), tokens > 0 ? bytes / tokens : 0);
-  fmt::print("speed   {}/s on {} thread{}\n", bytes_text(bytes / watch.seconds()), thread_count(),
-             thread_count() == 1 ? "" : "s");
+  if (bytes >= kEnoughToTime) {
+    fmt::print("speed   {}/s on {} thread{}\n", bytes_text(bytes / seconds), thread_count(),
+               thread_count() == 1 ? "" : "s");
+  }
   fmt::print("file    {}\n", options.out);
   return 0;
 }
