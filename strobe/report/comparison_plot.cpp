@@ -220,9 +220,9 @@ std::string title_of(const JsonRows& rows) {
 
 std::string panels(const std::string& title, const std::vector<Bars>& runs, const Style& style) {
   std::string script = fmt::format(
-      "set multiplot layout 2,2 title {} font ',19' margins 0.075,0.975,0.085,0.865 spacing "
+      "set multiplot layout 2,2 title {} font ',19' margins 0.075,0.975,0.085,{} spacing "
       "0.09,0.155\n",
-      quoted(title));
+      quoted(title), style.say.language() == Language::english ? 0.865 : 0.835);
   script += loss_panel(runs, style) + time_panel(runs, style) + memory_panel(runs, style);
   if (runs.size() > 1) script += gains_panel(runs, style);
   return script + "unset multiplot\n";

@@ -23,11 +23,17 @@ struct Timing {
 // What was timed, in all but the implementation.
 struct Problem {
   std::string title;  // shared by the problems of one chart: "attention, forward, f32, causal, …"
-  double batch = 0, length = 0;
+  double batch = 0, length = 0;  // 0: it has none
   bool operator<(const Problem& other) const {
     return std::tie(title, length, batch) < std::tie(other.title, other.length, other.batch);
   }
 };
+
+// Sizes that a row does not have are 0: they are compared, which NaN cannot be.
+double number_or_zero(const Json& row, const char* field) {
+  const double value = number_or_nan(row, field);
+  return std::isfinite(value) ? value : 0;
+}
 
 std::string machine_of(const Json& row) {
   return text_or_empty(row, "cpu") + ", " + text_or_empty(row, "threads");
@@ -40,6 +46,7 @@ std::string title_of(const Json& row, bool has_machine, const Words& say) {
   };
   add(say.word(text_or_empty(row, "pass")));
   add(text_or_empty(row, "dtype"));
+  add(text_or_empty(row, "text"));
   add(say.word(text_or_empty(row, "mask")));
   if (row.contains("window_left")) {
     add(say("{0} keys before, {1} after", text_or_empty(row, "window_left"),
@@ -78,8 +85,8 @@ std::vector<Group> groups_of(const std::vector<ResultsFile>& files, const Words&
     for (const Json& row : file.benches) {
       const double ms = number_or_nan(row, "ms_median");
       if (!(ms > 0)) continue;
-      const Problem problem{title_of(row, machines.size() > 1, say), number_or_nan(row, "batch"),
-                            number_or_nan(row, "seq_q")};
+      const Problem problem{title_of(row, machines.size() > 1, say), number_or_zero(row, "batch"),
+                            number_or_zero(row, "seq_q")};
       if (!by_title.contains(problem.title)) order.push_back(problem.title);
       by_title[problem.title][problem].push_back({&row, text_or_empty(row, "impl"), ms});
     }
@@ -89,6 +96,22 @@ std::vector<Group> groups_of(const std::vector<ResultsFile>& files, const Words&
     groups.emplace_back(by_title[title].begin(), by_title[title].end());
   }
   return groups;
+}
+
+// Of what has no arithmetic to count: the times.
+Markup time_bars(const Group& group, Palette& palette) {
+  BarChart chart{.title = group[0].first.title};
+  for (const auto& [problem, timings] : group) {
+    for (const Timing& timing : timings) {
+      chart.bars.push_back({.name = timing.impl,
+                            .colour = palette.colour_of(timing.impl),
+                            .value = timing.ms,
+                            .part = timing.ms,
+                            .value_text = milliseconds_text(timing.ms)});
+      chart.description += timing.impl + ": " + chart.bars.back().value_text + ". ";
+    }
+  }
+  return figure(chart);
 }
 
 Markup bench_chart(const Group& group, const Words& say, Palette& palette) {
@@ -126,37 +149,72 @@ Markup bench_chart(const Group& group, const Words& say, Palette& palette) {
     for (const ChartPoint& p : s.points) best = std::max(best, p.y);
     chart.description += say("{0}: up to {1} GFLOP/s. ", s.name, fmt::format("{:.0f}", best));
   }
+  if (series.empty()) return time_bars(group, palette);
   if (!matmul.points.empty()) series.push_back(std::move(matmul));
   return figure(chart);
 }
 
-Markup cell(const Json& row, const char* field, const std::function<std::string(double)>& text) {
-  const double value = number_or_nan(row, field);
-  return std::isfinite(value) ? data(value, text(value)) : Markup::literal("–");
+struct BenchColumn {
+  std::string name;
+  std::vector<const char*> fields;  // added up, or with `is_range` from the first to the last
+  std::string (*text)(double);
+  bool is_range = false;
+
+  bool is_in(const Json& row) const {
+    return std::ranges::all_of(
+        fields, [&](const char* field) { return std::isfinite(number_or_nan(row, field)); });
+  }
+  Markup cell(const Json& row) const {
+    if (!is_in(row)) return Markup::literal("–");
+    if (is_range) {
+      const double first = number_or_nan(row, fields[0]), last = number_or_nan(row, fields[1]);
+      return data(first, text(first)) + Markup::literal(" – ") + data(last, text(last));
+    }
+    double sum = 0;
+    for (const char* field : fields) sum += number_or_nan(row, field);
+    return data(sum, text(sum));
+  }
+};
+
+std::string whole_text(double value) { return fmt::format("{:.0f}", value); }
+
+// Columns that no row of the group fills are left out.
+std::vector<BenchColumn> columns_of(const Group& group, const Words& say) {
+  std::vector<BenchColumn> columns = {
+      {say("median"), {"ms_median"}, milliseconds_text},
+      {say("10th to 90th percentile"), {"ms_p10", "ms_p90"}, milliseconds_text, true},
+      {"GFLOP/s", {"gflops"}, whole_text},
+      {say("of matrix product"), {"ratio"}, percent_text},
+      {say("tokens per second"), {"tokens_per_s"}, short_number},
+      {"MB/s", {"mb_per_s"}, factor_text},
+      {say("memory"), {"saved_bytes", "workspace_bytes"}, bytes_text},
+      {say("peak memory"), {"peak_total_bytes"}, bytes_text},
+      {say("error"), {"max_err"}, power_text}};
+  std::erase_if(columns, [&](const BenchColumn& column) {
+    return std::ranges::none_of(group, [&](const auto& problem) {
+      return std::ranges::any_of(problem.second,
+                                 [&](const Timing& t) { return column.is_in(*t.row); });
+    });
+  });
+  return columns;
+}
+
+std::string row_name(const Problem& problem, const Timing& timing) {
+  if (problem.length == 0) return timing.impl;
+  return fmt::format("B={} T={}  {}", problem.batch, problem.length, timing.impl);
 }
 
 Markup bench_table(const Group& group, const Words& say) {
-  HtmlTable table(
-      group[0].first.title,
-      {say("implementation"), say("median"), say("10th to 90th percentile"), "GFLOP/s",
-       say("of matrix product"), say("tokens per second"), say("memory"), say("error")});
+  const std::vector<BenchColumn> columns = columns_of(group, say);
+  std::vector<std::string> head = {say("implementation")};
+  for (const BenchColumn& column : columns) head.push_back(column.name);
+  HtmlTable table(group[0].first.title, head);
   for (const auto& [problem, timings] : group) {
-    bool is_first = true;
+    table.add_rule();
     for (const Timing& timing : timings) {
-      const Json& row = *timing.row;
-      if (is_first) table.add_rule();
-      is_first = false;
-      const auto ms = [](double x) { return milliseconds_text(x); };
-      const double kept = number_or_nan(row, "saved_bytes") + number_or_nan(row, "workspace_bytes");
-      const double peak = number_or_nan(row, "peak_total_bytes");
-      const double memory = std::isfinite(kept) ? kept : peak;
-      table.add(fmt::format("B={} T={}  {}", problem.batch, problem.length, timing.impl),
-                {cell(row, "ms_median", ms),
-                 cell(row, "ms_p10", ms) + Markup::literal(" – ") + cell(row, "ms_p90", ms),
-                 cell(row, "gflops", [](double x) { return fmt::format("{:.0f}", x); }),
-                 cell(row, "ratio", percent_text), cell(row, "tokens_per_s", short_number),
-                 std::isfinite(memory) ? data(memory, bytes_text(memory)) : Markup::literal("–"),
-                 cell(row, "max_err", power_text)});
+      std::vector<Markup> cells;
+      for (const BenchColumn& column : columns) cells.push_back(column.cell(*timing.row));
+      table.add(row_name(problem, timing), cells);
     }
   }
   return table.markup();
@@ -172,11 +230,12 @@ struct Race {
   }
 };
 
-// The implementation that the others are held against: flash where there is one.
-std::string protagonist(const std::vector<Group>& groups) {
+// The implementation of a pass that the others are held against: flash where there is one, else
+// the first of Strobe's.
+std::string protagonist(const std::vector<const Group*>& groups) {
   std::string first;
-  for (const Group& group : groups) {
-    for (const auto& [problem, timings] : group) {
+  for (const Group* group : groups) {
+    for (const auto& [problem, timings] : *group) {
       for (const Timing& timing : timings) {
         if (timing.row->contains("peer")) continue;
         if (timing.impl.find("flash") != std::string::npos) return timing.impl;
@@ -187,30 +246,35 @@ std::string protagonist(const std::vector<Group>& groups) {
   return first;
 }
 
+std::map<std::string, Race> races_of(const std::vector<const Group*>& groups,
+                                     const std::string& name) {
+  std::map<std::string, Race> races;
+  for (const Group* group : groups) {
+    for (const auto& [problem, timings] : *group) {
+      const auto mine = std::ranges::find(timings, name, &Timing::impl);
+      if (mine == timings.end()) continue;
+      for (const Timing& timing : timings) {
+        if (timing.impl != name) races[timing.impl].speedups.push_back(timing.ms / mine->ms);
+      }
+    }
+  }
+  return races;
+}
+
 std::vector<Sentence> bench_reading(const std::vector<Group>& groups, const Words& say) {
-  const std::string name = protagonist(groups);
-  std::vector<std::pair<std::string, std::map<std::string, Race>>> passes;  // by op and pass
+  std::vector<std::string> order;  // of operations and their passes
+  std::map<std::string, std::vector<const Group*>> passes;
   for (const Group& group : groups) {
     const Json& any = *group[0].second[0].row;
     const std::string pass =
         say.word(text_or_empty(any, "op")) + ", " + say.word(text_or_empty(any, "pass"));
-    auto found = std::ranges::find(passes, pass,
-                                   &std::pair<std::string, std::map<std::string, Race>>::first);
-    if (found == passes.end()) {
-      passes.push_back({pass, {}});
-      found = passes.end() - 1;
-    }
-    for (const auto& [problem, timings] : group) {
-      const auto mine = std::ranges::find(timings, name, &Timing::impl);
-      if (mine == timings.end()) continue;
-      for (const Timing& timing : timings) {
-        if (timing.impl != name)
-          found->second[timing.impl].speedups.push_back(timing.ms / mine->ms);
-      }
-    }
+    if (!passes.contains(pass)) order.push_back(pass);
+    passes[pass].push_back(&group);
   }
   std::vector<Sentence> reading;
-  for (const auto& [pass, races] : passes) {
+  for (const std::string& pass : order) {
+    const std::string name = protagonist(passes[pass]);
+    const std::map<std::string, Race> races = races_of(passes[pass], name);
     for (const auto& [other, race] : races) {
       const double mean = race.mean();
       const bool is_slower = mean < 1;

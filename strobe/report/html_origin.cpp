@@ -66,7 +66,10 @@ std::string provenance_command(const Json& row) {
 // A row of a benchmark has no options: they are in its fields.
 std::string bench_command(const Json& row) {
   const std::string op = text_or_empty(row, "op"), preset = text_or_empty(row, "preset");
-  if (row.contains("peer")) return "bench/peers/cpu_peers.py FILE --json FILE";
+  if (row.contains("peer")) {
+    const bool is_cpu_peer = op == "attention" || op == "train";
+    return is_cpu_peer ? "bench/peers/cpu_peers.py FILE --json FILE" : "";
+  }
   const std::string command = "./run bench " + shell_word(op);
   if (op == "attention" && !preset.empty() && preset != "none") {
     return command + " --preset " + shell_word(preset);
@@ -87,6 +90,19 @@ std::string bench_command(const Json& row) {
       {"n_embd", "n_embd"},         {"n_positions", "n_positions"},
       {"vocab_size", "vocab_size"}, {"dropout", "dropout"},
       {"dtype", "dtypes"}};
+  constexpr std::pair<const char*, const char*> kGenerate[] = {{"n_layer", "n_layer"},
+                                                               {"n_head", "n_head"},
+                                                               {"n_embd", "n_embd"},
+                                                               {"n_positions", "n_positions"},
+                                                               {"vocab_size", "vocab_size"},
+                                                               {"model", "model"},
+                                                               {"attention", "attention"},
+                                                               {"batch", "batches"},
+                                                               {"dtype", "dtypes"},
+                                                               {"cache", "cache"},
+                                                               {"prompt_tokens", "prompt_tokens"},
+                                                               {"new_tokens", "new_tokens"},
+                                                               {"runs", "runs"}};
   Json options = Json::object();
   const auto take = [&](const auto& names) {
     for (const auto& [field, option] : names) {
@@ -98,6 +114,7 @@ std::string bench_command(const Json& row) {
     take(kTrain);
     options["shapes"] = text_or_empty(row, "batch") + "x" + text_or_empty(row, "seq_q");
   }
+  if (op == "generate") take(kGenerate);
   return options.empty() ? "" : command + options_words(options);
 }
 

@@ -271,11 +271,10 @@ TEST_F(ReportPage, AHundredThousandSteps) {
   {
     std::ofstream file(path("long.jsonl"));
     for (int i = 1; i <= 100'000; ++i) {
-      file << fmt::format(
-          R"({{"kind":"step","attention":"flash","step":{},"loss":{},"step_ms":2,)"
-          R"("attention_ms":1,"tokens":9}})"
-          "\n",
-          i, 1 + 1.0 / i);
+      file << fmt::format(R"({{"kind":"step","attention":"flash","step":{},"loss":{},"step_ms":2,)"
+                          R"("attention_ms":1,"tokens":9}})"
+                          "\n",
+                          i, 1 + 1.0 / i);
     }
   }
   const std::string html = html_report({.paths = {path("long.jsonl")}, .out = ""});
