@@ -167,7 +167,7 @@ void write_rows(const Options& options, Context& ctx, const LoadedModel& model,
   file.write(first);
   for (size_t i = 0; i < prompts.size(); ++i) {
     const GeneratedSequence& sequence = result.sequences[i];
-    file.write({{"kind", "generation"},
+    file.write({{"kind", "continuation"},
                 {"sequence", i},
                 {"prompt", options.prompts[i]},
                 {"prompt_tokens", prompts[i].size()},
@@ -175,7 +175,7 @@ void write_rows(const Options& options, Context& ctx, const LoadedModel& model,
                 {"tokens", sequence.tokens},
                 {"is_ended", sequence.is_ended}});
   }
-  Json summary = {{"kind", "generation_summary"},          {"attention", options.attention},
+  Json summary = {{"kind", "continuation_summary"},          {"attention", options.attention},
                   {"dtype", to_text(options.dtype)},       {"batch", prompts.size()},
                   {"cache", options.generation.use_cache}, {"tokens", result.tokens},
                   {"prefill_ms", result.prefill_ms},       {"token_ms", result.token_ms},

@@ -76,7 +76,7 @@ TEST(GenerateProgram, PromptsFromAFileAndRowsOfResults) {
       {"--prompts", folder.file("prompts", lines), "--json", rows, "--max-new-tokens", "24"});
   EXPECT_EQ(result.exit_code, 0) << result.error;
   EXPECT_EQ(rows_of(rows, "provenance").at(0).at("command"), "generate");
-  const std::vector<Json> generations = rows_of(rows, "generation");
+  const std::vector<Json> generations = rows_of(rows, "continuation");
   ASSERT_EQ(generations.size(), batch["prompts"].size());
   for (size_t i = 0; i < generations.size(); ++i) {
     EXPECT_EQ(generations[i].at("sequence"), i);
@@ -85,7 +85,7 @@ TEST(GenerateProgram, PromptsFromAFileAndRowsOfResults) {
     EXPECT_EQ(generations[i].at("text"), batch["texts"][i]);
     EXPECT_EQ(generations[i].at("is_ended"), batch["continuations"][i].size() < 24);
   }
-  const Json summary = rows_of(rows, "generation_summary").at(0);
+  const Json summary = rows_of(rows, "continuation_summary").at(0);
   EXPECT_EQ(summary.at("token_ms").size(), 23U);
   EXPECT_GT(summary.at("peak_bytes").at("cache").get<double>(), 0);
 }
