@@ -45,9 +45,10 @@ std::string short_duration(double seconds) {
 }
 
 std::string progress_line(const std::string& label, const ProgressState& state, int width) {
-  const double left = state.step > 0 ? state.seconds / static_cast<double>(state.step) *
-                                           static_cast<double>(state.steps - state.step)
-                                     : 0;
+  const int64_t done = state.step - state.begun;
+  const double left = done > 0 ? state.seconds / static_cast<double>(done) *
+                                     static_cast<double>(state.steps - state.step)
+                               : 0;
   const std::string count =
       fmt::format("{:>{}}/{}", state.step, fmt::formatted_size("{}", state.steps), state.steps);
   const std::string numbers =
@@ -114,11 +115,13 @@ Progress::Progress(std::string label, int64_t steps, std::FILE* out)
 }
 
 void Progress::update(int64_t step, double loss, double tokens_per_s) {
+  if (state_.step == 0) state_.begun = step - 1;  // a run that goes on begins later
   state_ = {.step = step,
             .steps = state_.steps,
             .loss = loss,
             .tokens_per_s = tokens_per_s,
-            .seconds = watch_.seconds()};
+            .seconds = watch_.seconds(),
+            .begun = state_.begun};
   line_.update([this](int width) { return progress_line(label_, state_, width); },
                step == state_.steps);
 }

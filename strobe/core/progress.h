@@ -16,6 +16,7 @@ struct ProgressState {
   double loss = 0;
   double tokens_per_s = 0;
   double seconds = 0;  // since the beginning
+  int64_t begun = 0;   // steps that were done before it
 };
 
 // "train [#####..............]  120/500  loss 2.3456  12.3k tokens/s  1m 23s left", at most

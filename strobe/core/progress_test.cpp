@@ -41,6 +41,8 @@ TEST(ProgressLineTest, ShowsAllAndFits) {
 }
 
 TEST(ProgressLineTest, HasAnEmptyAndAFullBar) {
+  const ProgressState resumed = {.step = 60, .steps = 80, .seconds = 10, .begun = 50};
+  EXPECT_NE(progress_line("", resumed, 100).find("20s left"), std::string::npos);
   EXPECT_NE(progress_line("", {.step = 0, .steps = 9}, 100).find("[......"), std::string::npos);
   EXPECT_NE(progress_line("", {.step = 9, .steps = 9}, 100).find("######]"), std::string::npos);
 }

@@ -1,4 +1,4 @@
-// What checkpoints are made of; tests/end_to_end/checkpoint_test.cpp tests them as a user meets them.
+// What checkpoints are made of; tests/end_to_end/checkpoint_test.cpp tests them as a user sees them.
 #include "strobe/train/checkpoint.h"
 
 #include <gtest/gtest.h>
