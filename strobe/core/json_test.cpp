@@ -44,5 +44,13 @@ TEST(JsonTest, ShortTextCutsBetweenCharacters) {
   EXPECT_EQ(short_text(SortedJson::array({1, "x"})), R"([1,"x"])");
 }
 
+TEST(JsonTest, MessagesHaveNothingThatATerminalObeys) {
+  EXPECT_EQ(in_quotes("a\n\x1b[2J\x7f\xc2\x9b é"), R"("a\n\u001b[2J\u007f\u009b é")");
+  EXPECT_EQ(short_text("\x7f"), R"("\u007f")");
+  const std::string error = error_of([] { parse_json("tru\x7f", "it"); });
+  EXPECT_NE(error.find("\\u007f"), std::string::npos) << error;
+  EXPECT_EQ(error.find('\x7f'), std::string::npos) << error;
+}
+
 }  // namespace
 }  // namespace strobe
