@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <set>
 
 #include "strobe/core/progress.h"
 #include "strobe/report/html_chart.h"
@@ -35,11 +36,23 @@ double number_or_zero(const Json& row, const char* field) {
   return std::isfinite(value) ? value : 0;
 }
 
-std::string machine_of(const Json& row) {
-  return text_or_empty(row, "cpu") + ", " + text_or_empty(row, "threads");
-}
+// Which fields of the machine tell rows apart. A peer's row may leave them out.
+struct Machines {
+  std::set<std::string> cpus, threads;
 
-std::string title_of(const Json& row, bool has_machine, const Words& say) {
+  explicit Machines(const std::vector<ResultsFile>& files) {
+    for (const ResultsFile& file : files) {
+      for (const Json& row : file.benches) {
+        cpus.insert(text_or_empty(row, "cpu"));
+        threads.insert(text_or_empty(row, "threads"));
+      }
+    }
+    cpus.erase("");
+    threads.erase("");
+  }
+};
+
+std::string title_of(const Json& row, const Machines& machines, const Words& say) {
   std::string title = say.word(text_or_empty(row, "op"));
   const auto add = [&](const std::string& text) {
     if (!text.empty()) title += " · " + text;
@@ -65,7 +78,11 @@ std::string title_of(const Json& row, bool has_machine, const Words& say) {
   if (dropout > 0) add(say("dropout {0}", dropout));
   const double keys = number_or_nan(row, "seq_k"), queries = number_or_nan(row, "seq_q");
   if (std::isfinite(keys) && keys != queries) add(say("{0} keys", keys));
-  if (has_machine) add(say("{0} threads", machine_of(row)));
+  if (machines.cpus.size() > 1) add(text_or_empty(row, "cpu"));
+  const std::string threads = text_or_empty(row, "threads");
+  if (machines.threads.size() > 1 && !threads.empty()) {
+    add(threads == "1" ? say("one thread") : say("{0} threads", threads));
+  }
   return title;
 }
 
@@ -75,17 +92,14 @@ using Timings = std::map<Problem, std::vector<Timing>>;
 using Group = std::vector<std::pair<Problem, std::vector<Timing>>>;
 
 std::vector<Group> groups_of(const std::vector<ResultsFile>& files, const Words& say) {
-  std::map<std::string, int> machines;
-  for (const ResultsFile& file : files) {
-    for (const Json& row : file.benches) ++machines[machine_of(row)];
-  }
+  const Machines machines(files);
   std::vector<std::string> order;  // titles as they come
   std::map<std::string, Timings> by_title;
   for (const ResultsFile& file : files) {
     for (const Json& row : file.benches) {
       const double ms = number_or_nan(row, "ms_median");
       if (!(ms > 0)) continue;
-      const Problem problem{title_of(row, machines.size() > 1, say), number_or_zero(row, "batch"),
+      const Problem problem{title_of(row, machines, say), number_or_zero(row, "batch"),
                             number_or_zero(row, "seq_q")};
       if (!by_title.contains(problem.title)) order.push_back(problem.title);
       by_title[problem.title][problem].push_back({&row, text_or_empty(row, "impl"), ms});

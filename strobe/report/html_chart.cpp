@@ -199,7 +199,7 @@ Markup figure(const LineChart& chart) {
 
 // Lying bars: names of any length have a line of their own, on a phone too.
 Markup figure(const BarChart& chart) {
-  constexpr double kRow = 56, kTextLine = 14, kBarTop = 20, kBarHeight = 14, kPartLine = 48;
+  constexpr double kGap = 10, kTextLine = 14, kBarTop = 20, kBarHeight = 14, kPartLine = 48;
   double largest = 0;
   for (const Bar& bar : chart.bars) {
     if (std::isfinite(bar.value)) largest = std::max(largest, bar.value);
@@ -225,7 +225,7 @@ Markup figure(const BarChart& chart) {
     if (!bar.part_text.empty()) {
       drawing += svg_text("bar-part", 0, y + kPartLine, "start", bar.part_text);
     }
-    y += kRow + 6;
+    y += (bar.part_text.empty() ? kBarTop + kBarHeight : kPartLine + 2) + kGap;
   }
   return whole_figure(chart.title, chart.note, {},
                       svg_picture(y, chart.title + ". " + chart.description, drawing));

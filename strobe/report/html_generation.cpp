@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "strobe/core/statistics.h"
 #include "strobe/report/html_chart.h"
 #include "strobe/report/html_sections.h"
 #include "strobe/report/units.h"
@@ -15,8 +16,13 @@ struct Measured {
   double mean = std::nan(""), std = std::nan("");
 };
 
-// "prefill_ms" with "prefill_ms_std".
+// "prefill_ms" with "prefill_ms_std", or a list of all that was measured.
 Measured measured(const Json& row, const std::string& name) {
+  const auto list = row.find(name);
+  if (list != row.end() && list->is_array() && !list->empty()) {
+    const auto values = list->get<std::vector<double>>();
+    return {mean(values), standard_deviation(values)};
+  }
   return {number_or_nan(row, name.c_str()), number_or_nan(row, (name + "_std").c_str())};
 }
 

@@ -154,6 +154,7 @@ Markup facts_of(const ResultsFile& file, const Words& say) {
     return text;
   };
   const auto said = [&](const char* field) { return text_or_empty(row, field); };
+  const std::string threads = said("threads");
   const auto counted = [&](const char* field, Message message) {
     return said(field).empty() ? "" : say(message, said(field));
   };
@@ -161,8 +162,9 @@ Markup facts_of(const ResultsFile& file, const Words& say) {
   add(say("date"), said("date"));
   const double memory = number_or_nan(row, "memory_bytes");
   add(say("machine"),
-      joined({said("cpu"), counted("cores", "{0} cores"), counted("threads", "{0} threads"),
-              said("isa"), memory > 0 ? bytes_text(memory) : ""}));
+      joined({said("cpu"), counted("cores", "{0} cores"),
+              threads == "1" ? say("one thread") : counted("threads", "{0} threads"), said("isa"),
+              memory > 0 ? bytes_text(memory) : ""}));
   add(say("program"),
       joined({said("strobe").empty() ? "" : "Strobe " + said("strobe"),
               said("git").empty() ? "" : "git " + said("git"), said("build_type"), said("compiler"),

@@ -211,6 +211,33 @@ TEST_F(ReportPage, PeersStandBesideStrobe) {
                       "attention · forward · f32 · causal"});
 }
 
+TEST_F(ReportPage, GeneratedTextIsComparedAndShown) {
+  const auto row = [](const char* name, double tokens_per_s, const char* text) {
+    return Json{{"kind", "generation"},
+                {"attention", name},
+                {"dtype", "f32"},
+                {"batch", 1},
+                {"tokens_per_s", tokens_per_s},
+                {"tokens_per_s_std", 2},
+                {"token_ms", 1000 / tokens_per_s},
+                {"prompt", "Once"},
+                {"text", text}};
+  };
+  expect(page({row("standard", 100, " upon"), row("flash", 101, " upon")}),
+         {"flash and standard generated equally fast, to within the spread: 101.0 ± 2.0 and 100.0 "
+          "± 2.0 tokens per second (f32, B=1).",
+          "flash and standard wrote the same text.", "<blockquote> upon</blockquote>"});
+  expect(page({row("standard", 100, " upon"), row("flash", 50, " up the")}),
+         {"flash generated 2.00× slower than standard", "differ from byte 4 on."});
+  expect(page({{{"kind", "continuation"}, {"prompt", "Once"}, {"text", " upon a time"}},
+               {{"kind", "continuation_summary"},
+                {"attention", "any"},
+                {"token_ms", {1, 3}},
+                {"tokens_per_s", 500}}}),
+         {"any generated 500.0 tokens per second", "<blockquote>Once upon a time</blockquote>",
+          "2.00 ± 1.41"});
+}
+
 TEST_F(ReportPage, ASweepShowsGrowthAndWhatDidNotFit) {
   JsonRows rows;
   for (double length : {512, 1024, 2048}) {

@@ -246,6 +246,7 @@ inline constexpr Translation kTranslations[] = {
     {"GPT-2: {0} layers, {1} heads, width {2} · B={3}, T={4}, {5}, dropout {6}",
      "GPT-2：{0} 層、{1} 個注意力頭、寬度 {2} · B={3}、T={4}、{5}、dropout {6}"},
     {"{0} threads", "{0} 個執行緒"},
+    {"one thread", "1 個執行緒"},
     {"The program had changes that are not in that commit.",
      "當時的程式含有尚未提交（commit）的修改。"},
 

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <filesystem>
 #include <set>
+#include <utility>
 
 #include "strobe/core/check.h"
 
@@ -16,6 +17,16 @@ bool is_training_kind(const std::string& kind) {
   return kind == "step" || kind == "validation" || kind == "summary" || kind == "error";
 }
 
+// `strobe generate` writes a row for each text, then one about all of them: one row of "generation".
+void add_continuation(ResultsFile& file, Json&& row) {
+  if (row["kind"] == "continuation") {
+    file.continuations.push_back(text_or_empty(row, "prompt") + text_or_empty(row, "text"));
+    return;
+  }
+  row["texts"] = std::exchange(file.continuations, {});
+  file.generations.push_back(std::move(row));
+}
+
 // Whether a row of this kind is known.
 bool add_row(ResultsFile& file, Json&& row) {
   const std::string kind = row["kind"];
@@ -26,6 +37,10 @@ bool add_row(ResultsFile& file, Json&& row) {
   }
   if (is_training_kind(kind)) {
     if (row.contains("attention")) add_training_row(file.runs, row);
+    return true;
+  }
+  if (kind == "continuation" || kind == "continuation_summary") {
+    add_continuation(file, std::move(row));
     return true;
   }
   const std::pair<const char*, JsonRows*> places[] = {{"bench", &file.benches},

@@ -14,6 +14,7 @@ struct ResultsFile {
   Json provenance;                // the first such row, or null
   std::vector<TrainingRun> runs;  // of a training or a comparison
   JsonRows benches, generations, sweeps, masks, mask_patterns, attention_maps;
+  std::vector<std::string> continuations;  // texts so far that no row has summed up
 
   // What `field` of the provenance row says, as text; empty if it does not.
   std::string said(const char* field) const;
