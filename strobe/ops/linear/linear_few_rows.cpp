@@ -10,7 +10,6 @@ namespace strobe {
 namespace {
 
 constexpr int64_t kColumnGrain = 32;  // columns of a thread: whole cache lines of a 16-bit weight
-
 constexpr int64_t kJoinedElements = 1024;  // of y, fewer are not worth another thread
 
 // A weight [K, N] is cut into so many parts of K, which are summed by themselves, so that a thread
@@ -106,7 +105,8 @@ void few_rows_forward(Context& ctx, const LinearForward& args, const FewRowsTabl
     });
   }
   const int64_t parts = parts_of(inner, columns), groups = groups_of(parts, columns);
-  const int64_t width = (columns / groups + kColumnGrain) / kColumnGrain * kColumnGrain;
+  const int64_t grains = (columns + kColumnGrain - 1) / kColumnGrain;
+  const int64_t width = (grains + groups - 1) / groups * kColumnGrain;
   const Tensor memory =
       ctx.arena().allocate(MemoryUse::workspace, DType::f32, {parts, x.shape[0], columns});
   const auto sums = [&](int64_t part, int64_t column) -> FewRowsSums {
