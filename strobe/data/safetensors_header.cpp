@@ -10,7 +10,8 @@ namespace strobe {
 namespace {
 
 constexpr size_t kLengthBytes = 8;
-constexpr size_t kLargestHeader = 100'000'000;  // bytes, as in Hugging Face's library
+// Of a header (as in Hugging Face's library) and of an index, in bytes.
+constexpr size_t kLargestHeader = 100'000'000;
 constexpr std::string_view kMetadata = "__metadata__";
 
 struct Word {
@@ -259,6 +260,8 @@ SafetensorsHeader parse_safetensors(std::span<const std::byte> file) {
 }
 
 std::map<std::string, std::string, std::less<>> parse_safetensors_index(std::string_view text) {
+  check(text.size() <= kLargestHeader, "the index has ", text.size(), " bytes, allowed are ",
+        kLargestHeader);
   const SortedJson json = parse_json(text, "the index");
   const bool has_map = json.is_object() && json.contains("weight_map");
   check(has_map && json["weight_map"].is_object(), "the index has no object \"weight_map\"");

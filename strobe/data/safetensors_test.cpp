@@ -167,6 +167,8 @@ TEST(SafetensorsIndexTest, FilesLieBesideTheIndex) {
             "the index names no tensors");
   EXPECT_EQ(error_of([] { parse_safetensors_index("[]"); }),
             "the index has no object \"weight_map\"");
+  EXPECT_EQ(error_of([] { parse_safetensors_index(std::string(100'000'001, ' ')); }),
+            "the index has 100000001 bytes, allowed are 100000000");
   EXPECT_EQ(error_of([] { parse_safetensors_index("{"); }).find("the index is not JSON: "), 0u);
 }
 
