@@ -18,7 +18,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-void print_summary(const Json& summary, const std::string& path) {
+void print_summary(const Json& summary, const TrainOptions& options, const std::string& path) {
   const auto number = [&](const char* key) { return summary.at(key).get<double>(); };
   fmt::print("steps          {}\n", summary.at("steps").get<int64_t>());
   fmt::print("loss           {:.4f} at the last step, {:.4f} on average\n", number("loss_final"),
@@ -34,6 +34,8 @@ void print_summary(const Json& summary, const std::string& path) {
   fmt::print("peak memory    {}B in tensors, {}B in all\n",
              short_number(number("peak_total_bytes")), short_number(number("peak_rss_bytes")));
   fmt::print("results        {}\n", path);
+  if (options.save_every > 0) fmt::print("checkpoint     {}\n", checkpoints_of(options.out).back());
+  if (!options.save_model.empty()) fmt::print("model          {}\n", options.save_model);
 }
 
 // Where the options begin that the command line then changes.
@@ -122,7 +124,7 @@ int train_command(const Arguments& arguments) {
   }
   check(result.ending != Ending::diverged, result.reason, "; what was measured until then is in ",
         path);
-  print_summary(result.summary, path);
+  print_summary(result.summary, options, path);
   if (result.ending == Ending::finished) return 0;
   fmt::print(stderr, "strobe: {}\n", result.reason);
   return 128 + interrupt.signal();

@@ -60,6 +60,14 @@ int64_t step_of(const std::string& name) {
   return error == std::errc() && stop == end ? step : -1;
 }
 
+// The folder in which a folder lies, however it is named ("checkpoint-3/", "."); relative to where
+// we are if the name is.
+std::string folder_of(const std::string& name) {
+  const fs::path whole = (fs::absolute(name) / "").lexically_normal();  // ends with a slash
+  const fs::path folder = whole.parent_path().parent_path();
+  return (fs::path(name).is_absolute() ? folder : fs::proximate(folder)).string();
+}
+
 // Writing
 
 void write_moments(Gpt2& model, const std::string& path) {
@@ -229,7 +237,7 @@ TrainOptions options_to_resume(const std::string& path) {
   const std::string checkpoint = checkpoint_at(path);
   TrainOptions options = read_training_state(checkpoint).options;
   options.resume = checkpoint;
-  options.out = fs::absolute(checkpoint).lexically_normal().parent_path().string();
+  options.out = folder_of(checkpoint);
   if (!options.tokenizer.empty()) options.tokenizer = checkpoint;
   return options;
 }
@@ -284,7 +292,7 @@ void check_resumable(const TrainingState& state, const TrainOptions& options) {
                     name, value.dump(), saved[name].dump()));
   }
   check(options.steps > state.step, "the run is at step ", state.step, ", steps is ", options.steps,
-        ": nothing is left to do; more steps would go on");
+        ": nothing is left to do; to go on, give more");
 }
 
 void load_checkpoint(Context& ctx, Gpt2& model, const std::string& checkpoint) {

@@ -1,4 +1,4 @@
-// What checkpoints are made of; tests/end_to_end/checkpoint_test.cpp tests them as a user sees them.
+// What checkpoints are made of; tests/end_to_end/checkpoint_test.cpp runs the program.
 #include "strobe/train/checkpoint.h"
 
 #include <gtest/gtest.h>
@@ -136,12 +136,23 @@ TEST_F(CheckpointFolderTest, ItGoesOnWhereItLies) {
   const std::string path = save();
   fs::rename(options_.out, folder_.path() + "/moved");
   const std::string moved = folder_.path() + "/moved/" + fs::path(path).filename().string();
-  for (const std::string& given : {folder_.path() + "/moved", moved}) {
+  for (const std::string& given : {folder_.path() + "/moved", moved, moved + "/"}) {
     const TrainOptions options = options_to_resume(given);
     EXPECT_EQ(options.out, folder_.path() + "/moved");
-    EXPECT_EQ(options.resume, moved);
+    EXPECT_TRUE(fs::equivalent(options.resume, moved));
     EXPECT_EQ(options.tokenizer, "") << "bytes need none";
   }
+}
+
+TEST_F(CheckpointFolderTest, ARelativeNameStaysOne) {
+  const std::string path = save();
+  const fs::path before = fs::current_path();
+  fs::current_path(folder_.path());
+  EXPECT_EQ(options_to_resume("run").out, "run");
+  EXPECT_EQ(options_to_resume("run/checkpoint-2/").out, "run");
+  fs::current_path(path);
+  EXPECT_EQ(options_to_resume(".").out, "..");
+  fs::current_path(before);
 }
 
 TEST_F(CheckpointFolderTest, AModelOfAnotherShapeIsRefused) {
