@@ -1,5 +1,6 @@
 #include "strobe/models/gpt2_config.h"
 
+#include <algorithm>
 #include "strobe/core/check.h"
 #include "strobe/core/json.h"
 #include "strobe/core/random.h"
@@ -90,6 +91,11 @@ void read(const char* name, const SortedJson& value, bool& field) {
 void read(const char* name, const SortedJson& value, std::string& field) {
   check_type(value.is_string(), name, value, "a string");
   field = value.get<std::string>();
+  // Messages show it as it is.
+  const bool is_plain = field.size() <= 100 && std::ranges::all_of(field, [](unsigned char c) {
+                          return c >= ' ' && c < 0x7f;
+                        });
+  check_type(is_plain, name, value, "a name of at most 100 ASCII characters");
 }
 
 void check_size(const char* name, int64_t value, int64_t largest) {

@@ -78,6 +78,9 @@ TEST(Gpt2Config, ErrorsNameFieldValueAndWhatIsAllowed) {
   EXPECT_EQ(message(R"({"vocab_size": 12.5})"), "vocab_size is 12.5, allowed is a whole number");
   EXPECT_EQ(message(R"({"activation_function": "relu"})"),
             "activation_function is 'relu', allowed is 'gelu_new'");
+  EXPECT_EQ(message("{\"activation_function\": \"gelu\x7f\"}"),
+            "activation_function is \"gelu\\u007f\", allowed is a name of at most 100 ASCII "
+            "characters");
   EXPECT_EQ(message(R"({"model_type": "llama"})"), "model_type is \"llama\", allowed is \"gpt2\"");
   EXPECT_EQ(message(R"({"scale_attn_by_inverse_layer_idx": true})"),
             "scale_attn_by_inverse_layer_idx is true, allowed is false");
