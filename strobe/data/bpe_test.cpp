@@ -298,6 +298,25 @@ TEST(BpeFilesTest, TakesMergesAsTextToo) {
   EXPECT_EQ(parse_tokenizer_json(tokenizer_json("[\"a\", \"b\"]", "\"a b\"")), expected);
 }
 
+// As the tokenizer.json of the published GPT-2 is: older, without some fields, others empty.
+TEST(BpeFilesTest, TakesTheLayoutOfThePublishedGpt2) {
+  std::string text = tokenizer_json("\"type\": \"BPE\", ", "");
+  const auto replace = [&](std::string_view old_text, std::string_view new_text) {
+    const size_t at = text.find(old_text);
+    ASSERT_NE(at, text.npos) << old_text;
+    text.replace(at, old_text.size(), new_text);
+  };
+  replace("\"continuing_subword_prefix\": null", "\"continuing_subword_prefix\": \"\"");
+  replace("\"end_of_word_suffix\": null", "\"end_of_word_suffix\": \"\"");
+  replace(", \"byte_fallback\": false, \"ignore_merges\": false", "");
+  replace(",\"use_regex\":true", "");
+  replace("\"normalized\":false", "\"normalized\":true");
+  replace("[\"a\", \"b\"]", "\"a b\"");
+  BpeVocabulary expected = vocabulary_of({{"a", "b"}});
+  expected.added[0].is_normalized = true;
+  EXPECT_EQ(parse_tokenizer_json(text), expected);
+}
+
 TEST(BpeFilesTest, RefusesOtherTokenizers) {
   const auto error = [](const std::string& old_text, const std::string& new_text) {
     return error_of([&] { parse_tokenizer_json(tokenizer_json(old_text, new_text)); });

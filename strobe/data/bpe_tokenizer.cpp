@@ -112,14 +112,13 @@ void BpeTokenizer::encode_plain(std::string_view text, Worker& worker,
 
 size_t BpeTokenizer::find_cut(std::string_view text, size_t from) const {
   if (vocabulary_.adds_prefix_space) return text.size();  // a part would get a space of its own
-  for (; from < text.size(); ++from) {
-    if (is_word_boundary(text, from) &&
-        std::ranges::none_of(
-            finders_, [&](const AddedTokenFinder& finder) { return finder.reaches(text, from); })) {
-      break;
-    }
+  for (size_t at = from; at < text.size(); ++at) {
+    if (!is_word_boundary(text, at)) continue;
+    const bool is_in_token = std::ranges::any_of(
+        finders_, [&](const AddedTokenFinder& finder) { return finder.reaches(text, at); });
+    if (!is_in_token) return at;
   }
-  return from;
+  return text.size();
 }
 
 const BpeTokenizer::Token* BpeTokenizer::find_token(int32_t id) const {

@@ -110,6 +110,7 @@ bool prepare_training_data(TrainOptions& options, const EncodingProgress& progre
   const std::unique_ptr<Tokenizer> tokenizer = tokenizer_of(options);
   options.vocab_size = std::max<int64_t>(options.vocab_size, tokenizer->vocab_size());
   if (options.batching == Batching::padded || is_token_file(options.data)) return true;
+  model_config(options);  // throws if the options do not fit together: before the long work
   const std::unique_ptr<Corpus> corpus = open_corpus(options.data);
   return is_encoded(options, *corpus, *tokenizer) || encode(options, *corpus, *tokenizer, progress);
 }
