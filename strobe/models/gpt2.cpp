@@ -123,6 +123,24 @@ Tensor Gpt2::logits(Context& ctx, const Gpt2Batch& batch) {
   return logits.view({batch_size, time, config_.vocab_size});
 }
 
+Tensor Gpt2::attention_probabilities(Context& ctx, const Gpt2Batch& batch, int64_t block,
+                                     int64_t head) {
+  check(block >= 0 && block < config_.n_layer, "layer ", block, ", allowed is 0 to ",
+        config_.n_layer - 1);
+  check(head >= 0 && head < config_.n_head, "head ", head, ", allowed is 0 to ",
+        config_.n_head - 1);
+  check(batch.tokens.rank() == 2, "tokens have shape ", batch.tokens.shape,
+        ", allowed is [batch, time]");
+  const int64_t batch_size = batch.tokens.shape[0], time = batch.tokens.shape[1];
+  const Tensor probabilities =
+      ctx.arena().allocate(MemoryUse::activations, DType::f32, {batch_size, time, time});
+  const Context::Preference preference(ctx, "attention", attention_);
+  Gpt2Pass pass(ctx, config_, parameters_, dtype_, batch, nullptr);
+  pass.watch({.block = block, .head = head, .probabilities = probabilities});
+  pass.forward();
+  return probabilities;
+}
+
 Tensor Gpt2::next_logits(Context& ctx, const Gpt2Batch& batch) {
   const Tensor logits = allocate_next_logits(ctx, batch.tokens.shape[0]);
   const Context::Preference preference(ctx, "attention", attention_);

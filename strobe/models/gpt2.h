@@ -120,6 +120,11 @@ class Gpt2 {
   // tokens, positions and padding.
   Tensor logits(Context& ctx, const Gpt2Batch& batch);
 
+  // To look at: how much attention each position pays to those before it, in one head of one block
+  // (both counted from 0): [B, T, T] f32, row i sums to 1 over columns 0 … i. Memory and what is
+  // read are as for logits(). Throws Error when there is no such block or head.
+  Tensor attention_probabilities(Context& ctx, const Gpt2Batch& batch, int64_t block, int64_t head);
+
   // Generation. Each gives what a next token is drawn from: the logits of every sequence's last
   // position, [B, V] f32, in memory of the arena that the caller's Scope releases.
 

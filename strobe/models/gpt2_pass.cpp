@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "strobe/ops/attention/attention.h"
+#include "strobe/ops/attention/attention_probabilities.h"
 #include "strobe/ops/dropout_add/dropout_add.h"
 #include "strobe/ops/embedding/embedding.h"
 #include "strobe/ops/layernorm/layernorm.h"
@@ -197,6 +198,13 @@ void Gpt2Pass::forward_attention(int64_t block) {
     attention.saved = a.saved;
   }
   attention_forward(ctx_, attention);
+  if (block == watched_.block) {
+    for (int64_t b = 0; b < batch_size_; ++b) {
+      attention_probabilities(
+          attention, b, watched_.head,
+          watched_.probabilities.slice(0, b, b + 1).view({time_, time_}));
+    }
+  }
   if (cache_ == nullptr) return;
   for (int64_t b = 0; b < batch_size_; ++b) store_keys_values(block, qkv, b, span_of(b));
 }

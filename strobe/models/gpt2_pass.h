@@ -24,6 +24,13 @@ class Gpt2Pass {
   Gpt2Pass(Context& ctx, const Gpt2Config& config, Gpt2Parameters& parameters, DType dtype,
            const Gpt2Batch& batch, const Gpt2TrainingPass* training);
 
+  // One head whose attention forward() then also writes down: `probabilities` is [B, T, T] f32.
+  struct WatchedHead {
+    int64_t block = -1, head = 0;
+    Tensor probabilities;
+  };
+  void watch(const WatchedHead& head) { watched_ = head; }
+
   // In this order: forward() or one of its kin, then logits(), next_logits() or loss(), then in
   // training backward().
   void forward();  // embedding and blocks
@@ -119,6 +126,7 @@ class Gpt2Pass {
   int64_t first_ = 0;         // the cache's sequence that is this batch's first one
   bool reads_cache_ = false;  // attention is to the cache, not to this batch's positions alone
 
+  WatchedHead watched_;
   std::vector<Activations> blocks_;
   Tensor x_final_;  // [M, C]    the residual stream after the last block
   Normed normed_;   // of the layernorm at hand
