@@ -1,161 +1,121 @@
-#include <sys/prctl.h>
-
 #include <algorithm>
-#include <csignal>
+#include <cstdlib>
 #include <filesystem>
 
 #include "strobe/cli/attention_names.h"
 #include "strobe/cli/commands.h"
+#include "strobe/cli/compare_runs.h"
+#include "strobe/cli/loaded_model.h"
 #include "strobe/cli/presets.h"
+#include "strobe/cli/sweep.h"
 #include "strobe/cli/training_text.h"
 #include "strobe/core/check.h"
-#include "strobe/core/interrupt.h"
-#include "strobe/core/jsonl.h"
 #include "strobe/core/parallel.h"
-#include "strobe/core/process.h"
+#include "strobe/core/peak_memory.h"
 #include "strobe/core/progress.h"
 #include "strobe/report/comparison_plot.h"
 #include "strobe/report/comparison_table.h"
 #include "strobe/report/html_report.h"
-#include "strobe/report/jsonl_reader.h"
+#include "strobe/report/inference_plot.h"
+#include "strobe/report/inference_table.h"
+#include "strobe/report/sweep_plot.h"
+#include "strobe/report/sweep_table.h"
 #include "strobe/report/training_run.h"
 #include "strobe/train/provenance.h"
-#include "strobe/train/training.h"
+#include "strobe/train/training_data.h"
 
 namespace strobe {
 namespace {
 
-namespace fs = std::filesystem;
-
-struct CompareOptions {
-  TrainOptions train;
-  std::string attention = "standard,flash";
-  std::string out = "out/compare";
-  Language lang = Language::english;
-
-  template <class Visitor>
-  void visit(Visitor&& visit) {
-    visit.group("Comparison");
-    visit(attention,
-          {.name = "attention",
-           .unit = "NAMES",
-           .help = "separated by commas, the first is the baseline: standard, flash, any, "
-                   "or implementations that `strobe info` lists"});
-    visit(out,
-          {.name = "out",
-           .unit = "DIR",
-           .help = "folder of results.jsonl, report.html, compare.png and compare.svg, made where "
-                   "missing"});
-    visit(lang, {.name = "lang", .help = "language of report and pictures"},
-          {Language::english, Language::traditional_chinese});
-    train.visit_shared(visit);
-  }
-};
-
-// The process of one run is called as `strobe compare --run-one NAME <the user's own words>`: each
-// run has a process of its own, so that no run's memory or warm caches count for another.
-constexpr const char* kRunOne = "--run-one";
-
-bool parse_options(CompareOptions& options, const Arguments& arguments) {
-  options.train = preset_of(arguments, "quick");
-  // Shorter than a training: a comparison does it once for each attention, and validates nothing.
-  if (options.train.preset == "quick") options.train.steps = 40;
-  options.train.validation_batches = 0;
-  OptionParser parser(
-      "compare",
-      "Trains the same model once with each attention: same weights, same batches, "
-      "same dropout.\nPrints speed, memory and loss side by side, and writes them to "
-      "OUT with a picture.");
-  options.visit(parser);
-  const bool is_run = parser.parse(arguments);
-  options.train.out = options.out;  // where an encoded text goes
-  return is_run;
-}
-
 std::string path_in(const CompareOptions& options, const std::string& file) {
-  return (fs::path(options.out) / file).string();
+  return (std::filesystem::path(options.out) / file).string();
 }
 
-std::string rows_path(const CompareOptions& options, const std::string& name) {
-  return path_in(options, name + ".jsonl");
-}
-
-// The child's side: one run, its rows in a file of its own.
-int run_one(const std::string& name, const Arguments& arguments) {
-  prctl(PR_SET_PDEATHSIG, SIGTERM);  // a run without its comparison is of no use
-  CompareOptions options;
-  parse_options(options, arguments);
-  if (const int signal = prepare_training_text(options.train)) return 128 + signal;
-  options.train.attention = name;
-  JsonlWriter rows(rows_path(options, name));
-  const InterruptGuard interrupt;
-  TrainingResult result;
-  try {
-    Progress progress(name, options.train.steps);
-    result = run_training(options.train, {.row = [&](const Json& row) { rows.write(row); },
-                                          .step_done =
-                                              [&](const StepMetrics& m) {
-                                                progress.update(m.step, m.loss, m.tokens_per_s());
-                                              },
-                                          .should_stop = [&] { return interrupt.requested(); }});
-  } catch (const Error& error) {
-    rows.write({{"kind", "error"}, {"attention", name}, {"message", error.what()}});
-    throw;
+// The axis of a sweep, or nothing; UsageError unless the options fit it.
+std::string axis_of(const CompareOptions& options) {
+  if (options.sweep.empty()) return "";
+  const Sweep sweep = parse_sweep(options.sweep);
+  if (sweep.axis == SweepAxis::layers && !options.train.model.empty()) {
+    throw UsageError("--sweep layers needs random weights, it does not go with --model");
   }
-  check(result.ending != Ending::diverged, result.reason);
-  return result.ending == Ending::interrupted ? 128 + interrupt.signal() : 0;
+  return std::string(to_text(sweep.axis));
 }
 
-// The parent's side: runs the child and takes over its rows. Returns the child's exit code.
-int run_in_own_process(const CompareOptions& options, const std::string& name,
-                       const Arguments& arguments, const InterruptGuard& interrupt,
-                       JsonlWriter& results) {
-  Arguments words = {"/proc/self/exe", "compare", kRunOne, name};
-  words.insert(words.end(), arguments.begin(), arguments.end());
-  const auto child = run_process(
-      words, {.input = {}, .capture_stderr = false, .signal = [&] { return interrupt.signal(); }});
-  check(child.has_value(), "cannot start /proc/self/exe: no such file");
-  const std::string path = rows_path(options, name);
-  bool has_reason = false;
-  if (fs::exists(path)) {
-    for (const Json& row : read_jsonl(path)) {
-      results.write(row);
-      has_reason = has_reason || row["kind"] == "error" || row["kind"] == "summary";
-    }
-    fs::remove(path);
+// What fails only once a child runs would fail in each: found before earlier results are lost.
+void check_readable(const CompareOptions& options) {
+  if (options.task == CompareTask::train) {
+    TrainOptions train = options.train;
+    if (!options.sweep.empty()) train.seq = 2;  // what is long enough for a point, it says
+    const TrainingData readable(train);
+  } else if (!options.train.model.empty()) {
+    Context ctx;
+    load_model(ctx, options.train.model, options.train.dtype);
   }
-  if (!has_reason) {
-    results.write({{"kind", "error"},
-                   {"attention", name},
-                   {"message", fmt::format("the process ended with code {}", child->exit_code)}});
+}
+
+// Children take over the environment.
+void limit_memory(const CompareOptions& options) {
+  constexpr const char* kLimit = "STROBE_MEMORY_LIMIT";
+  constexpr int64_t kMiB = 1 << 20;
+  int64_t limit = options.memory_limit;
+  // A sweep goes to the limits of the machine; it must not push others out of memory.
+  if (limit == 0 && !options.sweep.empty() && std::getenv(kLimit) == nullptr) {
+    limit = std::max<int64_t>(free_memory_bytes() / kMiB, 1);
   }
-  return child->exit_code;
+  if (limit > 0) setenv(kLimit, fmt::format("{}", limit).c_str(), 1);
 }
 
-// What was compared, and where: the two lines above table and picture.
-std::string title_of(const TrainOptions& train) {
-  return fmt::format("GPT-2: {} layers, {} heads, width {}, {} parameters", train.n_layer,
-                     train.n_head, train.n_embd,
-                     short_number(static_cast<double>(parameter_count(model_config(train)))));
-}
-
-std::string subtitle_of(const TrainOptions& train) {
-  return fmt::format("B={}, T={}, {}, dropout {:g} · {}, {} thread{}",
-                     train.batch * train.accumulation, train.seq, train.dtype, train.dropout,
-                     cpu_info().model, thread_count(), thread_count() == 1 ? "" : "s");
-}
-
-Json provenance_row(const CompareOptions& options) {
+Json provenance_row(const CompareOptions& options, const std::string& axis) {
   Json row = {{"kind", "provenance"}, {"command", "compare"}};
   row.update(provenance());
-  row["title"] = title_of(options.train);
-  row["subtitle"] = subtitle_of(options.train);
+  row["title"] = compare_title(options, axis);
+  row["subtitle"] = compare_subtitle(options, axis);
   row["options"] = options_json(options);
   return row;
 }
 
-// Everything that is shown comes from the results file alone.
-void report(const CompareOptions& options, JsonlWriter& results) {
+// Runs each attention once. Returns what failed.
+std::string measure_each(const CompareOptions& options, const std::vector<std::string>& names,
+                         const Arguments& arguments, const InterruptGuard& interrupt,
+                         JsonlWriter& results) {
+  std::string failed;
+  for (const std::string& name : names) {
+    if (interrupt.requested()) break;
+    if (options.task == CompareTask::generate) fmt::print(stderr, "{} …\n", name);
+    const ChildResult child = run_child(
+        {.attention = name, .words = arguments, .rows_path = path_in(options, name + ".jsonl")},
+        interrupt);
+    bool has_reason = child.ending == RunEnding::measured;
+    for (const Json& row : child.rows) {
+      results.write(row);
+      has_reason = has_reason || row.at("kind") == "error" || row.at("kind") == "summary";
+    }
+    if (!has_reason) {
+      results.write({{"kind", "error"}, {"attention", name}, {"message", child.message}});
+    }
+    if (child.ending != RunEnding::measured && !interrupt.requested()) {
+      failed += failed.empty() ? name : " and " + name;
+    }
+  }
+  return failed;
+}
+
+// Table and pictures of what the results file holds; returns why there are no pictures.
+std::string show_sweep(const CompareOptions& options, const JsonRows& rows,
+                       const std::string& title) {
+  const SweepResults sweep = sweep_results(rows);
+  fmt::print("\n{}\n", sweep_table(sweep));
+  return draw_sweep(sweep, title, path_in(options, "compare"));
+}
+
+std::string show_inference(const CompareOptions& options, JsonlWriter& results,
+                           const std::string& title) {
+  const JsonRows rows = read_jsonl(results.path());
+  fmt::print("\n{}\n", inference_table(rows));
+  return draw_inference(rows, title, path_in(options, "compare"));
+}
+
+std::string show_training(const CompareOptions& options, JsonlWriter& results) {
   const std::vector<TrainingRun> runs = training_runs(read_jsonl(results.path()));
   for (size_t i = 1; i < runs.size(); ++i) {
     if (!runs[0].has_steps() || !runs[i].has_steps()) continue;
@@ -165,7 +125,21 @@ void report(const CompareOptions& options, JsonlWriter& results) {
     results.write(row);
   }
   fmt::print("\n{}\n", comparison_table(runs));
-  const std::string problem = draw_comparison(results.path(), options.out, options.lang);
+  return draw_comparison(results.path(), options.out, options.lang);
+}
+
+// Everything that is shown comes from the results file alone.
+void report(const CompareOptions& options, const Json& provenance, JsonlWriter& results) {
+  const std::string title = provenance.at("title").get<std::string>() + "\n" +
+                            provenance.at("subtitle").get<std::string>();
+  std::string problem;
+  if (!options.sweep.empty()) {
+    problem = show_sweep(options, read_jsonl(results.path()), title);
+  } else if (options.task == CompareTask::generate) {
+    problem = show_inference(options, results, title);
+  } else {
+    problem = show_training(options, results);
+  }
   const std::string page = path_in(options, "report.html");
   write_html_report({.paths = {results.path()}, .out = page, .language = options.lang});
   fmt::print("results   {}\nreport    {}\n", results.path(), page);
@@ -177,36 +151,90 @@ void report(const CompareOptions& options, JsonlWriter& results) {
   }
 }
 
+int run_one(const ChildCall& call) {
+  return run_as_child(call, [&](JsonlWriter& rows) {
+    CompareOptions options;
+    parse_compare_options(options, call.words);
+    return options.task == CompareTask::train ? train_once(options, call, rows)
+                                              : generate_once(options, call, rows);
+  });
+}
+
 }  // namespace
 
-int compare_command(const Arguments& arguments) {
-  if (arguments.size() >= 2 && arguments[0] == kRunOne) {
-    return run_one(arguments[1], Arguments(arguments.begin() + 2, arguments.end()));
+bool parse_compare_options(CompareOptions& options, const Arguments& arguments) {
+  options.train = preset_of(arguments, "quick");
+  // Shorter than a training: a comparison does it once for each attention, and validates nothing.
+  if (options.train.preset == "quick") options.train.steps = 40;
+  if (!find_option(arguments, "sweep", "").empty()) options.train.steps = 5;
+  options.train.validation_batches = 0;
+  OptionParser parser(
+      "compare",
+      "Runs the same model once with each attention: same weights, same batches, same dropout, or "
+      "the same prompt.\nPrints speed, memory and loss or text side by side, and writes them to "
+      "OUT with a picture. --sweep does so\nfor several sizes.");
+  options.visit(parser);
+  const bool is_run = parser.parse(arguments);
+  options.train.out = options.out;  // where an encoded text goes
+  return is_run;
+}
+
+std::string compare_title(const CompareOptions& options, std::string_view axis) {
+  const TrainOptions& train = options.train;
+  if (axis == "layers") {
+    return fmt::format("GPT-2: {} heads, width {}", train.n_head, train.n_embd);
   }
+  return fmt::format("GPT-2: {} layer{}, {} heads, width {}, {} parameters", train.n_layer,
+                     train.n_layer == 1 ? "" : "s", train.n_head, train.n_embd,
+                     short_number(static_cast<double>(parameter_count(model_config(train)))));
+}
+
+std::string compare_subtitle(const CompareOptions& options, std::string_view axis) {
+  const TrainOptions& train = options.train;
+  const bool is_training = options.task == CompareTask::train;
+  std::vector<std::string> parts;
+  if (!axis.empty()) parts.push_back(is_training ? "training" : "generation");
+  if (axis != "batch") {
+    parts.push_back(
+        fmt::format("B={}", is_training ? train.batch * train.accumulation : train.batch));
+  }
+  if (is_training && axis != "seq") parts.push_back(fmt::format("T={}", train.seq));
+  if (!is_training) parts.push_back(fmt::format("{} new tokens", options.new_tokens));
+  parts.push_back(std::string(to_text(train.dtype)));
+  if (is_training) parts.push_back(fmt::format("dropout {:g}", train.dropout));
+  return fmt::format("{} · {}, {} thread{}", fmt::join(parts, ", "), cpu_info().model,
+                     thread_count(), thread_count() == 1 ? "" : "s");
+}
+
+int compare_command(const Arguments& arguments) {
+  if (is_child_call(arguments)) return run_one(child_call(arguments));
   CompareOptions options;
-  if (!parse_options(options, arguments)) return 0;
+  if (!parse_compare_options(options, arguments)) return 0;
   const std::vector<std::string> names = attention_names(options.attention);
+  const std::string axis = axis_of(options);
   if (options.train.threads > 0) set_thread_count(static_cast<int>(options.train.threads));
-  if (const int signal = prepare_training_text(options.train)) return 128 + signal;
-  const Json provenance = provenance_row(options);
-  { const TrainingData readable(options.train); }  // else earlier results would be lost for nothing
+  const bool is_training = options.task == CompareTask::train;
+  if (!is_training || axis == "seq") {  // then it is not used, and nobody need adapt it
+    options.train.seq = std::min(options.train.seq, options.train.n_positions);
+  }
+  if (const int signal = is_training ? prepare_training_text(options.train) : 0; signal != 0) {
+    return 128 + signal;
+  }
+  const Json provenance = provenance_row(options, axis);
+  check_readable(options);
+  limit_memory(options);
 
   create_folder(options.out);
   JsonlWriter results(path_in(options, "results.jsonl"));
   results.write(provenance);
   fmt::print("{}\n{}\n", provenance["title"].get<std::string>(),
              provenance["subtitle"].get<std::string>());
+  std::fflush(stdout);
 
   const InterruptGuard interrupt;
-  std::string failed;
-  for (const std::string& name : names) {
-    if (interrupt.requested()) break;
-    const int exit_code = run_in_own_process(options, name, arguments, interrupt, results);
-    if (exit_code != 0 && !interrupt.requested()) {
-      failed += failed.empty() ? name : " and " + name;
-    }
-  }
-  report(options, results);
+  const auto measure = options.sweep.empty() ? measure_each : measure_sweep;
+  const std::string failed = measure(options, names, arguments, interrupt, results);
+  report(options, provenance, results);
   check(failed.empty(), failed, " failed; what was measured is in ", results.path());
   return interrupt.requested() ? 128 + interrupt.signal() : 0;
 }

@@ -3,6 +3,7 @@
 #include <array>
 #include <fstream>
 #include <string>
+#include <string_view>
 
 namespace strobe {
 namespace {
@@ -15,15 +16,20 @@ Json by_category(const std::array<int64_t, kMemoryUses>& bytes) {
   return json;
 }
 
-}  // namespace
-
-int64_t peak_rss_bytes() {
-  std::ifstream status("/proc/self/status");
-  for (std::string line; std::getline(status, line);) {
-    if (line.starts_with("VmHWM:")) return std::stoll(line.substr(6)) * 1024;  // given in kB
+// A line "NAME:   123 kB" of a file of the kernel's, in bytes; 0 where there is none.
+int64_t read_kilobytes(const char* path, std::string_view name) {
+  std::ifstream file(path);
+  for (std::string line; std::getline(file, line);) {
+    if (line.starts_with(name)) return std::stoll(line.substr(name.size())) * 1024;
   }
   return 0;
 }
+
+}  // namespace
+
+int64_t peak_rss_bytes() { return read_kilobytes("/proc/self/status", "VmHWM:"); }
+
+int64_t free_memory_bytes() { return read_kilobytes("/proc/meminfo", "MemAvailable:"); }
 
 void add_peak_memory(Json& row, const MemoryReport& memory) {
   row["peak_total_bytes"] = memory.peak_total_bytes;

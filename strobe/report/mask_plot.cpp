@@ -120,8 +120,8 @@ std::string pattern_panel(const Json& pattern, size_t index) {
   const std::string points = outlines(pattern.at("spans"));
   if (points.empty()) return script + "plot NaN notitle\n";
   return script + fmt::format(
-                      "$pattern{0} << END\n{1}END\nplot $pattern{0} using ($1-0.5):($2-0.5) with filledcurves "
-                      "closed fillcolor rgb '{2}' notitle\n",
+                      "$pattern{0} << END\n{1}END\nplot $pattern{0} using ($1-0.5):($2-0.5) with "
+                      "filledcurves closed fillcolor rgb '{2}' notitle\n",
                       index, points, kSeen);
 }
 

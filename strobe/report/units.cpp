@@ -8,11 +8,13 @@
 namespace strobe {
 namespace {
 
-// Three significant digits without an exponent, for |x| below a few thousand.
-std::string digits(double x) {
+// How many decimals make three significant digits of |x| from 0.1 to a few thousand.
+int decimals(double x) {
   const double size = std::abs(x);
-  return fmt::format("{:.{}f}", x, size < 9.995 ? 2 : size < 99.95 ? 1 : 0);
+  return size < 9.995 ? 2 : size < 99.95 ? 1 : 0;
 }
+
+std::string digits(double x) { return fmt::format("{:.{}f}", x, decimals(x)); }
 
 }  // namespace
 
@@ -25,6 +27,10 @@ std::string bytes_text(double bytes) {
 
 std::string milliseconds_text(double ms) {
   return std::abs(ms) < 9999.5 ? digits(ms) + " ms" : digits(ms / 1000) + " s";
+}
+
+std::string mean_text(double mean, double deviation) {
+  return fmt::format("{:.{}f} ± {:.{}f}", mean, decimals(mean), deviation, decimals(mean));
 }
 
 std::string percent_text(double fraction) { return fmt::format("{:.1f}%", 100 * fraction); }

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
 #include <functional>
 
 #include "tests/end_to_end/program.h"
@@ -13,6 +12,8 @@ namespace strobe::testing {
 namespace {
 
 namespace fs = std::filesystem;
+
+const std::string kModel = STROBE_SOURCE_DIR "/tests/golden/generation";
 
 class MasksTest : public ::testing::Test {
  protected:
@@ -63,8 +64,7 @@ TEST_F(MasksTest, CausalAgainstFull) {
   ASSERT_EQ(result.exit_code, 0) << result.error;
   for (const char* expected :
        {"q [2,128,12,64], k [2,128,12,64], v [2,128,12,64], out [2,128,12,64], lse [2,12,128]",
-        "16384 (100.0%)", "8256 (50.4%)", "largest difference", "mean difference",
-        "masks.jsonl"}) {
+        "16384 (100.0%)", "8256 (50.4%)", "largest difference", "mean difference", "masks.jsonl"}) {
     EXPECT_NE(result.out.find(expected), std::string::npos) << expected << "\n" << result.out;
   }
   const Json provenance = read_rows(file("masks.jsonl")).front();
@@ -85,8 +85,7 @@ TEST_F(MasksTest, CausalAgainstFull) {
   EXPECT_GT(causal.at("max_difference"), causal.at("mean_difference"));
   if (has_gnuplot()) {
     EXPECT_GT(fs::file_size(file("masks.png")), 20'000u);
-    std::ifstream svg(file("masks.svg"));
-    const std::string text(std::istreambuf_iterator<char>(svg), {});
+    const std::string text = content_of(file("masks.svg"));
     EXPECT_NE(text.find("Key position"), std::string::npos);
     EXPECT_NE(text.find("Query position"), std::string::npos);
   }
@@ -118,8 +117,8 @@ TEST_F(MasksTest, PatternsAreWhatTheMasksMean) {
 }
 
 TEST_F(MasksTest, LeftPadding) {
-  ASSERT_EQ(masks({"--seq", "24", "--key-length", "10", "--left-padding", "--attention",
-                   "standard", "--dtype", "bf16"})
+  ASSERT_EQ(masks({"--seq", "24", "--key-length", "10", "--left-padding", "--attention", "standard",
+                   "--dtype", "bf16"})
                 .exit_code,
             0);
   expect_pattern(rows("mask_pattern", "causal, padded").at(0), 24, 24,
@@ -161,9 +160,72 @@ TEST_F(MasksTest, MistakesAreOneLine) {
   expect({"--kv-heads", "5"}, 1, "heads");
 }
 
+TEST_F(MasksTest, AModelsAttention) {
+  const ProgramResult result =
+      run_strobe({"masks", "--model", kModel, "--prompt", "the first\nof all", "--layer", "1",
+                  "--head", "2", "--out", out_});
+  ASSERT_EQ(result.exit_code, 0) << result.error;
+  const Json map = rows_of(file("attention.jsonl"), "attention_map").at(0);
+  EXPECT_EQ(map.at("layer"), 1);
+  EXPECT_EQ(map.at("head"), 2);
+  std::string text;
+  for (const Json& token : map.at("tokens")) text += token.get<std::string>();
+  EXPECT_EQ(text, "the first\nof all");
+  const Json& p = map.at("probabilities");
+  ASSERT_EQ(p.size(), map.at("tokens").size());
+  for (size_t i = 0; i < p.size(); ++i) {
+    ASSERT_EQ(p[i].size(), i + 1) << "a token and those before it";
+    double sum = 0;
+    for (const Json& value : p[i]) sum += value.get<double>();
+    EXPECT_NEAR(sum, 1, 1e-5);
+  }
+  EXPECT_NE(result.out.find("Attention of layer 1 of"), std::string::npos) << result.out;
+  EXPECT_NE(result.out.find("attends most to"), std::string::npos) << result.out;
+  if (has_gnuplot()) {
+    EXPECT_GT(fs::file_size(file("attention.png")), 20'000u);
+    EXPECT_NE(content_of(file("attention.svg")).find("Query position"), std::string::npos);
+  }
+
+  // Both algorithms, and 16-bit weights to their rounding.
+  const auto last_row = [&](const std::vector<std::string>& options) {
+    std::vector<std::string> all = {"masks",   "--model", kModel,   "--prompt", "the first\nof all",
+                                    "--layer", "1",       "--head", "2",        "--out",
+                                    out_};
+    all.insert(all.end(), options.begin(), options.end());
+    EXPECT_EQ(run_strobe(all).exit_code, 0);
+    return rows_of(file("attention.jsonl"), "attention_map").at(0).at("probabilities").back();
+  };
+  const Json standard = last_row({"--attention", "standard"});
+  const Json rounded = last_row({"--dtype", "bf16"});
+  for (size_t j = 0; j < p.size(); ++j) {
+    EXPECT_NEAR(standard[j].get<double>(), p.back()[j].get<double>(), 2e-6);
+    EXPECT_NEAR(rounded[j].get<double>(), p.back()[j].get<double>(), 0.05);
+  }
+}
+
+TEST_F(MasksTest, MistakesWithAModelAreOneLine) {
+  const auto expect = [&](const std::vector<std::string>& options, int exit_code,
+                          const std::string& text) {
+    std::vector<std::string> all = {"masks", "--out", out_};
+    all.insert(all.end(), options.begin(), options.end());
+    const ProgramResult result = run_strobe(all);
+    EXPECT_EQ(result.exit_code, exit_code);
+    EXPECT_NE(result.error.find(text), std::string::npos) << result.error << "lacks: " << text;
+    EXPECT_EQ(std::ranges::count(result.error, '\n'), 1) << result.error;
+  };
+  expect({"--prompt", "x"}, 2, "--prompt needs --model");
+  expect({"--layer=1"}, 2, "--layer needs --model");
+  expect({"--model", kModel}, 2, "--model needs --prompt");
+  expect({"--model", kModel, "--prompt", "x", "--seq", "8"}, 2, "--seq does not go with --model");
+  expect({"--model", kModel, "--prompt", "x", "--layer", "99"}, 1, "layer 99, allowed is 0 to");
+  expect({"--model", kModel, "--prompt", "x", "--head", "99"}, 1, "head 99, allowed is 0 to");
+  expect({"--model", "/missing", "--prompt", "x"}, 1, "/missing");
+  expect({"--model", kModel, "--prompt", std::string(9000, 'x')}, 1, "n_positions");
+}
+
 TEST_F(MasksTest, WithoutGnuplotTheResultsAreThere) {
-  const ProgramResult result = run_strobe({"masks", "--seq", "8", "--out", out_},
-                                          {.environment = {"PATH=/nonexistent"}});
+  const ProgramResult result =
+      run_strobe({"masks", "--seq", "8", "--out", out_}, {.environment = {"PATH=/nonexistent"}});
   EXPECT_EQ(result.exit_code, 0);
   EXPECT_NE(result.error.find("strobe: warning: no pictures: gnuplot is not installed"),
             std::string::npos)
