@@ -46,6 +46,7 @@ std::vector<Section> sections_of(const std::vector<ResultsFile>& files, const Wo
     add(sweep_section(file, say, palette));
     add(generation_section(file, say, palette));
     add(mask_section(file, say));
+    add(attention_map_section(file, say));
   }
   add(bench_section(files, say, palette));
   add(origin_section(files, say));

@@ -238,6 +238,21 @@ TEST_F(ReportPage, GeneratedTextIsComparedAndShown) {
           "2.00 ± 1.41"});
 }
 
+TEST_F(ReportPage, AnAttentionMapIsDrawn) {
+  const Json map = {{"kind", "attention_map"},
+                    {"layer", 1},
+                    {"head", 2},
+                    {"tokens", {"<a>", " b"}},
+                    {"probabilities", {{1, 0}, {0.75, 0.25}}}};
+  expect(page({map}), {"Layer 1, head 2", "75.0%, of the token “ b” to “&lt;a&gt;”", ">·b</text>",
+                       "fill-opacity=\"0.25\""});
+  Json broken = map;
+  broken["probabilities"] = {{1, "x"}, 3};
+  page({broken});
+  broken["probabilities"] = {{1, 0, 0, 0}, {1}};
+  page({broken});
+}
+
 TEST_F(ReportPage, ASweepShowsGrowthAndWhatDidNotFit) {
   JsonRows rows;
   for (double length : {512, 1024, 2048}) {

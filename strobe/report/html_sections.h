@@ -40,6 +40,7 @@ Section training_section(const ResultsFile& file, const Words& say, Palette& pal
 Section sweep_section(const ResultsFile& file, const Words& say, Palette& palette);
 Section generation_section(const ResultsFile& file, const Words& say, Palette& palette);
 Section mask_section(const ResultsFile& file, const Words& say);
+Section attention_map_section(const ResultsFile& file, const Words& say);
 Section bench_section(const std::vector<ResultsFile>& files, const Words& say, Palette& palette);
 // Where the figures come from and how to get them again.
 Section origin_section(const std::vector<ResultsFile>& files, const Words& say);

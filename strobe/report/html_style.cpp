@@ -85,6 +85,7 @@ svg .cross { stroke-width: 2.5; }
 svg .point, svg .part-of { fill: var(--c); }
 svg .hidden-pairs { fill: var(--code); stroke: var(--line); }
 svg .visible-pairs { fill: var(--c); }
+svg text.token { font-size: 8px; fill: var(--muted); }
 svg .whole { fill: var(--c); fill-opacity: .32; }
 .c0 { --c: var(--c0); } .c1 { --c: var(--c1); } .c2 { --c: var(--c2); }
 .c3 { --c: var(--c3); } .c4 { --c: var(--c4); } .c5 { --c: var(--c5); }

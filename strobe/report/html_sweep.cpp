@@ -11,9 +11,11 @@
 namespace strobe {
 namespace {
 
+// A training's times are those of a step and of attention in it; a generation's of a token and of
+// the prefill. NaN: not on record.
 struct SweepPoint {
   double size = 0;
-  double step_ms = 0, attention_ms = 0, peak_bytes = 0, attention_bytes = 0;  // NaN: not on record
+  double time_ms = 0, other_ms = 0, peak_bytes = 0, attention_bytes = 0;
   std::string ending, reason;
 
   bool is_finished() const { return ending == "finished"; }
@@ -33,6 +35,7 @@ struct SweepCurve {
 
 struct Sweep {
   std::string parameter;
+  bool is_generation = false;
   std::vector<SweepCurve> curves;
 };
 
@@ -49,14 +52,18 @@ std::vector<Sweep> sweeps_of(const JsonRows& rows) {
     Sweep& sweep = find_or_add(sweeps, text_or_empty(row, "parameter"), &Sweep::parameter);
     SweepCurve& curve =
         find_or_add(sweep.curves, text_or_empty(row, "attention"), &SweepCurve::attention);
-    const std::string ending = text_or_empty(row, "ending");
-    curve.points.push_back({.size = number_or_nan(row, "value"),
-                            .step_ms = number_or_nan(row, "step_ms_median"),
-                            .attention_ms = number_or_nan(row, "attention_ms_mean"),
-                            .peak_bytes = number_or_nan(row, "peak_total_bytes"),
-                            .attention_bytes = number_or_nan(row, "attention_bytes"),
-                            .ending = ending.empty() ? "finished" : ending,
-                            .reason = text_or_empty(row, "reason")});
+    sweep.is_generation = text_or_empty(row, "task") == "generate";
+    std::string ending = text_or_empty(row, "ending");
+    std::ranges::replace(ending, '_', ' ');
+    const bool is_generation = sweep.is_generation;
+    curve.points.push_back(
+        {.size = number_or_nan(row, "value"),
+         .time_ms = number_or_nan(row, is_generation ? "token_ms" : "step_ms_median"),
+         .other_ms = number_or_nan(row, is_generation ? "prefill_ms" : "attention_ms_mean"),
+         .peak_bytes = number_or_nan(row, "peak_total_bytes"),
+         .attention_bytes = number_or_nan(row, "attention_bytes"),
+         .ending = ending.empty() ? "finished" : ending,
+         .reason = text_or_empty(row, "reason")});
   }
   for (Sweep& sweep : sweeps) {
     for (SweepCurve& curve : sweep.curves) {
@@ -86,7 +93,7 @@ Markup sweep_chart(const Sweep& sweep, const std::string& title, const std::stri
     for (const SweepPoint& point : curve.points) {
       if (point.is_finished()) {
         series.points.push_back({point.size, point.*value});
-      } else if (point.ending == "out_of_memory") {
+      } else if (point.ending == "out of memory") {
         chart.marks.push_back(
             {point.size, series.colour, say("{0}: out of memory", curve.attention)});
       }
@@ -104,14 +111,16 @@ Markup sweep_cell(const SweepPoint& point, double SweepPoint::*value, std::strin
                   const Words& say) {
   if (point.is_finished() && std::isfinite(point.*value))
     return data(point.*value, text(point.*value));
-  if (point.ending == "out_of_memory") return Markup::text(say("out of memory"));
+  if (point.ending == "out of memory") return Markup::text(say("out of memory"));
   return Markup::text(point.is_finished() ? "–" : say.word(point.ending));
 }
 
 Markup sweep_table(const Sweep& sweep, const Words& say) {
-  HtmlTable table(say("By {0}", say.word(sweep.parameter)),
-                  {say("size and attention"), say("step time, median"), say("attention in a step"),
-                   say("peak memory"), say("memory of attention")});
+  HtmlTable table(
+      say("By {0}", say.word(sweep.parameter)),
+      {say("size and attention"), sweep.is_generation ? say("per token") : say("step time, median"),
+       sweep.is_generation ? say("prefill") : say("attention in a step"), say("peak memory"),
+       say("memory of attention")});
   for (size_t i = 0; i < sweep.curves[0].points.size(); ++i) {
     table.add_rule();
     const double size = sweep.curves[0].points[i].size;
@@ -119,8 +128,8 @@ Markup sweep_table(const Sweep& sweep, const Words& say) {
       for (const SweepPoint& point : curve.points) {
         if (point.size != size) continue;
         table.add(size_text(sweep, size) + ", " + curve.attention,
-                  {sweep_cell(point, &SweepPoint::step_ms, milliseconds_text, say),
-                   sweep_cell(point, &SweepPoint::attention_ms, milliseconds_text, say),
+                  {sweep_cell(point, &SweepPoint::time_ms, milliseconds_text, say),
+                   sweep_cell(point, &SweepPoint::other_ms, milliseconds_text, say),
                    sweep_cell(point, &SweepPoint::peak_bytes, bytes_text, say),
                    sweep_cell(point, &SweepPoint::attention_bytes, bytes_text, say)});
       }
@@ -139,16 +148,17 @@ void add_growth(std::vector<Sentence>& reading, const Sweep& sweep, const Words&
     const bool has_attention = a.attention_bytes > 0 && b.attention_bytes > 0;
     const double memory =
         has_attention ? b.attention_bytes / a.attention_bytes : b.peak_bytes / a.peak_bytes;
-    const double time = b.step_ms / a.step_ms;
+    const double time = b.time_ms / a.time_ms;
     if (!std::isfinite(memory) || !std::isfinite(time)) continue;
-    reading.push_back(
-        {has_attention
-             ? say("{0}: from {1} to {2} a step took {3}× the time, and attention {4}× the memory.",
-                   curve.attention, size_text(sweep, a.size), size_text(sweep, b.size),
-                   factor_text(time), factor_text(memory))
-             : say("{0}: from {1} to {2} a step took {3}× the time and {4}× the memory.",
-                   curve.attention, size_text(sweep, a.size), size_text(sweep, b.size),
-                   factor_text(time), factor_text(memory))});
+    const std::string from = size_text(sweep, a.size), to = size_text(sweep, b.size);
+    const std::string times = factor_text(time), bytes = factor_text(memory);
+    const std::string what = sweep.is_generation ? say("a token took {0}× the time", times)
+                                                 : say("a step took {0}× the time", times);
+    reading.push_back({has_attention
+                           ? say("{0}: from {1} to {2} {3}, and attention {4}× the memory.",
+                                 curve.attention, from, to, what, bytes)
+                           : say("{0}: from {1} to {2} {3}, and {4}× the memory.", curve.attention,
+                                 from, to, what, bytes)});
   }
 }
 
@@ -163,7 +173,7 @@ void add_races(std::vector<Sentence>& reading, const Sweep& sweep, const Words& 
     });
     if (both == mine.rend()) continue;
     const SweepPoint& other = *std::ranges::find(theirs, both->size, &SweepPoint::size);
-    const double speedup = other.step_ms / both->step_ms;
+    const double speedup = other.time_ms / both->time_ms;
     const double saved = 1 - both->peak_bytes / other.peak_bytes;
     if (!std::isfinite(speedup) || !std::isfinite(saved)) continue;
     const std::string size = size_text(sweep, both->size);
@@ -186,7 +196,7 @@ std::vector<Sentence> sweep_reading(const Sweep& sweep, const Words& say) {
     for (const SweepPoint& point : curve.points) {
       if (point.is_finished()) continue;
       const std::string size = size_text(sweep, point.size);
-      reading.push_back({point.ending == "out_of_memory"
+      reading.push_back({point.ending == "out of memory"
                              ? say("{0} did not fit into memory at {1}.", curve.attention, size)
                              : say("{0} did not finish at {1}: {2}.", curve.attention, size,
                                    point.reason.empty() ? say.word(point.ending) : point.reason),
@@ -208,14 +218,17 @@ Section sweep_section(const ResultsFile& file, const Words& say, Palette& palett
                            double SweepPoint::*value, std::string (*text)(double)) {
       return sweep_chart(sweep, title, y, value, text, say, palette);
     };
-    section.body += element(
-        "div", {{"class", "charts"}},
-        chart(say("Step time"), say("time per step"), &SweepPoint::step_ms, milliseconds_text) +
-            chart(say("Peak memory"), say("memory"), &SweepPoint::peak_bytes, bytes_text) +
-            chart(say("Time in attention"), say("time per step"), &SweepPoint::attention_ms,
-                  milliseconds_text) +
-            chart(say("Memory of attention"), say("memory"), &SweepPoint::attention_bytes,
-                  bytes_text));
+    const bool is_generation = sweep.is_generation;
+    const std::string y = is_generation ? say("milliseconds") : say("time per step");
+    section.body +=
+        element("div", {{"class", "charts"}},
+                chart(is_generation ? say("Time per token") : say("Step time"), y,
+                      &SweepPoint::time_ms, milliseconds_text) +
+                    chart(say("Peak memory"), say("memory"), &SweepPoint::peak_bytes, bytes_text) +
+                    chart(is_generation ? say("Time of the prefill") : say("Time in attention"), y,
+                          &SweepPoint::other_ms, milliseconds_text) +
+                    chart(say("Memory of attention"), say("memory"), &SweepPoint::attention_bytes,
+                          bytes_text));
     section.body += sweep_table(sweep, say);
   }
   return section;

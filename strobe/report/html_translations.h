@@ -203,10 +203,14 @@ inline constexpr Translation kTranslations[] = {
     {"Memory of attention", "注意力的記憶體"},
     {"Time in attention", "注意力的時間"},
     {"time per step", "每步時間"},
-    {"{0}: from {1} to {2} a step took {3}× the time, and attention {4}× the memory.",
-     "{0}：從 {1} 到 {2}，每步時間變為 {3} 倍，注意力的記憶體變為 {4} 倍。"},
-    {"{0}: from {1} to {2} a step took {3}× the time and {4}× the memory.",
-     "{0}：從 {1} 到 {2}，每步時間變為 {3} 倍，記憶體變為 {4} 倍。"},
+    {"a step took {0}× the time", "每步時間變為 {0} 倍"},
+    {"a token took {0}× the time", "每個詞元的時間變為 {0} 倍"},
+    {"{0}: from {1} to {2} {3}, and attention {4}× the memory.",
+     "{0}：從 {1} 到 {2}，{3}，注意力的記憶體變為 {4} 倍。"},
+    {"{0}: from {1} to {2} {3}, and {4}× the memory.",
+     "{0}：從 {1} 到 {2}，{3}，記憶體變為 {4} 倍。"},
+    {"per token", "每個詞元"},
+    {"prefill", "預填充"},
     {"{0} less memory", "記憶體少 {0}"},
     {"{0} more memory", "記憶體多 {0}"},
     {"At {0}, {1} was {2}× faster than {3} and needed {4}.",
@@ -235,6 +239,15 @@ inline constexpr Translation kTranslations[] = {
     {"With the mask “{0}” it sees {1}; the results differ from “{2}” by at most {3}, by {4} on "
      "average.",
      "使用「{0}」遮罩時看得到 {1}；結果與「{2}」最多相差 {3}，平均相差 {4}。"},
+
+    // Attention over a prompt's tokens
+    {"Attention over the prompt", "提示詞上的注意力"},
+    {"Layer {0}, head {1}", "第 {0} 層，第 {1} 個注意力頭"},
+    {"Each row is a token; the fuller the colour of a cell, the more it attends to the token of that column.",
+     "每一列是一個詞元；格子顏色越濃，代表對該欄詞元的注意力越高。"},
+    {"Attention of {0} tokens to each other. Strongest: {1} to {2}, {3}.",
+     "{0} 個詞元之間的注意力。最強：{1} 對 {2}，{3}。"},
+    {"The strongest is {0}, of the token “{1}” to “{2}”.", "最強的是 {0}：詞元「{1}」對「{2}」。"},
 
     // Origin
     {"Where this comes from, and how to repeat it", "來源與重現方式"},
@@ -280,6 +293,7 @@ inline constexpr Translation kTranslations[] = {
     {"batch", "批次大小"},
     {"layers", "層數"},
     {"failed", "失敗"},
+    {"too slow", "太慢"},
     {"interrupted", "中斷"},
     {"weights", "權重"},
     {"gradients", "梯度"},

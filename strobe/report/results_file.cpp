@@ -17,7 +17,8 @@ bool is_training_kind(const std::string& kind) {
   return kind == "step" || kind == "validation" || kind == "summary" || kind == "error";
 }
 
-// `strobe generate` writes a row for each text, then one about all of them: one row of "generation".
+// `strobe generate` writes a row for each text, then one about all of them: together one
+// generation.
 void add_continuation(ResultsFile& file, Json&& row) {
   if (row["kind"] == "continuation") {
     file.continuations.push_back(text_or_empty(row, "prompt") + text_or_empty(row, "text"));
