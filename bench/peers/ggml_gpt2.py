@@ -32,7 +32,7 @@ def write_model(path, row):
     with open(path, "wb") as file:
         file.write(struct.pack("8i", 0x67676D6C, vocab, positions, width, heads, layers, 1, vocab))
         for token in range(vocab):
-            word = f"{token} ".encode()
+            word = f" {token}".encode()
             file.write(struct.pack("i", len(word)) + word)
 
         def put(name, shape, is_f16, constant=None):
@@ -62,10 +62,10 @@ def write_model(path, row):
 
 
 def token_ms(program, model, row):
-    words = " ".join(str(token) for token in range(row["prompt_tokens"]))
+    words = "".join(f" {token}" for token in range(row["prompt_tokens"]))
     output = subprocess.run(
         [program, "-m", model, "-s", "1", "-n", str(row["new_tokens"]), "-t", str(row["threads"]),
-         "-p", words + " "], check=True, capture_output=True, text=True, errors="replace")
+         "-p", words], check=True, capture_output=True, text=True, errors="replace")
     return float(re.search(r"predict time = .*/ *([\d.]+) ms per token",
                            output.stdout + output.stderr)[1])
 
