@@ -40,13 +40,13 @@ class Tokenizer {
   virtual size_t find_cut(std::string_view text, size_t from) const = 0;
 
   // The bytes of the tokens one after the other; a few of them may end inside a UTF-8 character.
-  // Throws Error when an id is no token.
+  // Throws Error when an id is outside the vocabulary; one that is missing in it has no bytes.
   std::string decode(std::span<const int32_t> tokens) const;
   std::string decode_without_special(std::span<const int32_t> tokens) const;
   virtual std::string_view bytes_of(int32_t token) const = 0;  // lives as long as the tokenizer
   virtual bool is_special(int32_t token) const = 0;
 
-  virtual int32_t vocab_size() const = 0;  // the largest id and one
+  virtual int32_t vocab_size() const = 0;  // one more than the largest id
   // Ends a sample, and fills up shorter ones. Throws Error when the vocabulary has none.
   virtual int32_t end_of_text() const = 0;
 
