@@ -10,7 +10,8 @@ namespace strobe {
 namespace {
 
 constexpr int64_t kColumnGrain = 32;  // columns of a thread: whole cache lines of a 16-bit weight
-constexpr int64_t kJoinedElements = 1024;  // of y, fewer are not worth another thread
+// What is worth another thread: elements of the weight to read, of y to join.
+constexpr int64_t kReadElements = 16384, kJoinedElements = 1024;
 
 // A weight [K, N] is cut into so many parts of K, which are summed by themselves, so that a thread
 // reads contiguous rows; where its rows are long enough for that without, it is not cut. The order
@@ -100,7 +101,9 @@ void few_rows_forward(Context& ctx, const LinearForward& args, const FewRowsTabl
   const Call call = {args, x};
   const int64_t inner = x.shape[1], columns = args.weight.shape[1];
   if (!is_by_rows(args.weight)) {
-    return parallel_ranges(columns, kColumnGrain, [&](int64_t begin, int64_t end) {
+    const int64_t grain =
+        std::max(kColumnGrain, kReadElements / inner / kColumnGrain * kColumnGrain);
+    return parallel_ranges(columns, grain, [&](int64_t begin, int64_t end) {
       kernels.by_columns(call.task(begin, end));
     });
   }
@@ -113,7 +116,9 @@ void few_rows_forward(Context& ctx, const LinearForward& args, const FewRowsTabl
     return {memory.as<float>() + part * memory.strides[0] + column, memory.strides[1],
             memory.strides[0]};
   };
-  parallel_ranges(parts * groups, 1, [&](int64_t first, int64_t last) {
+  const int64_t tasks = parts * groups;
+  const int64_t task_grain = std::max<int64_t>(1, kReadElements * tasks / (inner * columns));
+  parallel_ranges(tasks, task_grain, [&](int64_t first, int64_t last) {
     for (int64_t i = first; i < last; ++i) {
       const int64_t part = i / groups, begin = i % groups * width;
       const int64_t end = std::min(columns, begin + width);
