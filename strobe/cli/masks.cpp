@@ -9,6 +9,7 @@
 #include "strobe/cli/whole_numbers.h"
 #include "strobe/core/jsonl.h"
 #include "strobe/core/parallel.h"
+#include "strobe/generate/utf8_stream.h"
 #include "strobe/report/attention_map.h"
 #include "strobe/report/jsonl_reader.h"
 #include "strobe/report/mask_plot.h"
@@ -206,6 +207,18 @@ void show_masks(Context& ctx, const MasksOptions& options) {
 // To six digits: a file of a thousand tokens stays small.
 double rounded(float p) { return std::round(1e6 * double{p}) / 1e6; }
 
+// The text of a token; one that ends inside a character has its bytes as numbers: "<e6><97>".
+std::string text_of(std::string_view bytes) {
+  Utf8Stream stream;
+  if (stream.add(bytes) + stream.finish() == bytes) return std::string(bytes);
+  std::string text;
+  for (const char c : bytes) {
+    const auto byte = static_cast<unsigned char>(c);
+    text += byte < 0x80 ? std::string(1, c) : fmt::format("<{:02x}>", byte);
+  }
+  return text;
+}
+
 Json attention_map(Context& ctx, const MasksOptions& options, LoadedModel& model) {
   const std::vector<int32_t> tokens = model.tokenizer->encode(options.prompt);
   const auto count = static_cast<int64_t>(tokens.size());
@@ -215,7 +228,7 @@ Json attention_map(Context& ctx, const MasksOptions& options, LoadedModel& model
       model.model.attention_probabilities(ctx, {.tokens = ids}, options.layer, options.head);
   Json texts = Json::array(), probabilities = Json::array();
   for (int64_t i = 0; i < count; ++i) {
-    texts.push_back(std::string(model.bytes_of(tokens[static_cast<size_t>(i)])));
+    texts.push_back(text_of(model.bytes_of(tokens[static_cast<size_t>(i)])));
     Json row = Json::array();
     for (int64_t j = 0; j <= i; ++j) row.push_back(rounded(p.as<float>()[i * count + j]));
     probabilities.push_back(row);

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <regex>
 
 #include "tests/testkit/errors.h"
 #include "tests/testkit/files.h"
@@ -24,9 +25,10 @@ JsonRows rows(size_t tokens) {
 }
 
 TEST(AttentionMap, TableHasTheStrongest) {
-  const std::string table = attention_map_table(rows(3));
+  const std::string table =
+      std::regex_replace(attention_map_table(rows(3)), std::regex(" +"), " ");  // any widths
   EXPECT_NE(table.find("1 ·the↵"), std::string::npos) << table;
-  EXPECT_NE(table.find("2 a·very·long·to…  1 ·the↵ 75.0%"), std::string::npos) << table;
+  EXPECT_NE(table.find("2 a·very·long·to… 1 ·the↵ 75.0%"), std::string::npos) << table;
   EXPECT_NE(attention_map_table(rows(50)).find("the last 40 of 50 tokens\n"), std::string::npos);
   EXPECT_EQ(testing::error_of([] { attention_map_table({}); }),
             "there is no row of kind \"attention_map\"");

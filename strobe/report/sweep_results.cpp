@@ -54,8 +54,7 @@ SweepResults sweep_results(const JsonRows& rows) {
     sweep.values.push_back(field<int64_t>(row, "value"));
   }
   std::ranges::sort(sweep.values);
-  const auto repeated = std::ranges::unique(sweep.values);
-  sweep.values.erase(repeated.begin(), repeated.end());
+  sweep.values.erase(std::unique(sweep.values.begin(), sweep.values.end()), sweep.values.end());
 
   for (const Json& row : rows) {
     if (row.at("kind") != "sweep") continue;

@@ -179,7 +179,7 @@ TEST_F(MasksTest, AModelsAttention) {
     for (const Json& value : p[i]) sum += value.get<double>();
     EXPECT_NEAR(sum, 1, 1e-5);
   }
-  EXPECT_NE(result.out.find("Attention of layer 1 of"), std::string::npos) << result.out;
+  EXPECT_NE(result.out.find("Attention of layer 1, head 2"), std::string::npos) << result.out;
   EXPECT_NE(result.out.find("attends most to"), std::string::npos) << result.out;
   if (has_gnuplot()) {
     EXPECT_GT(fs::file_size(file("attention.png")), 20'000u);
