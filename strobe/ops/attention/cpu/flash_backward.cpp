@@ -28,8 +28,8 @@ namespace {
 constexpr int kQueryTile = 96;
 constexpr int kKeyTile = 96;  // a multiple of kPanelRows and of kPanelWidth
 
-// A pass over the keys takes at most so many query rows, a multiple of kQueryTile: what they need in
-// every key tile (Q, dO, dQ) must stay in the cache.
+// A pass over the keys takes at most so many query rows, a multiple of kQueryTile: what they need
+// in every key tile (Q, dO, dQ) must stay in the cache.
 constexpr int kBlockRows = 1536;
 
 int block_count(int rows) { return larger(1, (rows + kBlockRows - 1) / kBlockRows); }
