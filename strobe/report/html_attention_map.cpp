@@ -123,7 +123,7 @@ Section attention_map_section(const ResultsFile& file, const Words& say) {
                      cells_of(map, left, top, side);
     if (has_labels) drawing += labels_of(map, left, bottom, top);
     section.body += element(
-        "div", {{"class", "charts"}},
+        "div", {{"class", "charts one"}},
         whole_figure(
             say("Layer {0}, head {1}", text_or_empty(row, "layer"), text_or_empty(row, "head")),
             say("Each row is a token; the fuller the colour of a cell, the more it attends to the "

@@ -71,22 +71,22 @@ Generation generation_of(const Json& row, const Words& say) {
   return g;
 }
 
-std::string spread_text(const Measured& m, int digits) {
+std::string spread_text(const Measured& m) {
   if (!std::isfinite(m.mean)) return "–";
-  if (m.mean >= 1000) digits = 0;
+  const int digits = m.mean < 9.995 ? 2 : m.mean < 99.95 ? 1 : 0;
   if (!std::isfinite(m.std)) return fmt::format("{:.{}f}", m.mean, digits);
   return fmt::format("{:.{}f} ± {:.{}f}", m.mean, digits, m.std, digits);
 }
 
-Markup spread_cell(const Measured& m, int digits) {
-  return std::isfinite(m.mean) ? data(m.mean, spread_text(m, digits)) : Markup::literal("–");
+Markup spread_cell(const Measured& m) {
+  return std::isfinite(m.mean) ? data(m.mean, spread_text(m)) : Markup::literal("–");
 }
 
 // A difference counts when it is larger than both spreads together.
 std::string speed_sentence(const Generation& baseline, const Generation& g, const Words& say) {
   const double a = baseline.tokens_per_s.mean, b = g.tokens_per_s.mean;
-  const std::string mine = spread_text(g.tokens_per_s, 1);
-  const std::string theirs = spread_text(baseline.tokens_per_s, 1);
+  const std::string mine = spread_text(g.tokens_per_s);
+  const std::string theirs = spread_text(baseline.tokens_per_s);
   if (!(a > 0) || !(b > 0)) {
     return say("The speeds of {0} and {1} cannot be compared.", g.attention, baseline.attention);
   }
@@ -122,7 +122,7 @@ std::vector<Sentence> generation_reading(const std::vector<Generation>& all, con
       const bool is_alone = std::ranges::count(all, all[i].setting, &Generation::setting) == 1;
       if (is_alone) {
         reading.push_back({say("{0} generated {1} tokens per second ({2}).", all[i].attention,
-                               spread_text(all[i].tokens_per_s, 1), all[i].setting)});
+                               spread_text(all[i].tokens_per_s), all[i].setting)});
       }
       continue;
     }
@@ -142,7 +142,7 @@ Markup generation_table(const std::vector<Generation>& all, const Words& say) {
     table.add(
         g.attention + ", " + g.setting,
         {std::isfinite(g.runs) ? data(g.runs, fmt::format("{}", g.runs)) : Markup::literal("–"),
-         spread_cell(g.prefill_ms, 1), spread_cell(g.token_ms, 2), spread_cell(g.tokens_per_s, 1),
+         spread_cell(g.prefill_ms), spread_cell(g.token_ms), spread_cell(g.tokens_per_s),
          g.peak_bytes > 0 ? data(g.peak_bytes, bytes_text(g.peak_bytes)) : Markup::literal("–")});
   }
   return table.markup();
@@ -158,7 +158,7 @@ Markup generation_chart(const std::vector<Generation>& all, const std::string& t
                           .colour = palette.colour_of(g.attention),
                           .value = m.mean,
                           .part = m.mean,
-                          .value_text = spread_text(m, m.mean < 100 ? 2 : 0) + " ms"});
+                          .value_text = spread_text(m) + " ms"});
     chart.description += chart.bars.back().name + ": " + chart.bars.back().value_text + ". ";
   }
   return chart.bars.empty() ? Markup() : figure(chart);

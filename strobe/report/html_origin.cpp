@@ -172,6 +172,18 @@ Markup facts_of(const ResultsFile& file, const Words& say) {
   return element("dl", {{"class", "facts"}}, facts);
 }
 
+// One line, broken between options where it has to be.
+Markup command_markup(const std::string& command) {
+  Markup line;
+  for (size_t begin = 0; begin < command.size();) {
+    const size_t end = std::min(command.find(" --", begin + 1), command.size());
+    line += element("span", command.substr(begin, end - begin));
+    line += Markup::text(end < command.size() ? " " : "\n");
+    begin = end + 1;
+  }
+  return line;
+}
+
 std::string checkout_of(const ResultsFile& file) {
   std::string git = text_or_empty(origin_row(file), "git");
   git = git.substr(0, git.find('+'));
@@ -201,10 +213,11 @@ Section origin_section(const std::vector<ResultsFile>& files, const Words& say) 
   for (const ResultsFile& file : files) {
     if (files.size() > 1) section.body += element("h3", file.path);
     section.body += facts_of(file, say);
-    std::string commands;
-    for (const std::string& command : commands_of(file)) commands += command + "\n";
+    const std::vector<std::string> commands = commands_of(file);
     if (commands.empty()) continue;
-    section.body += element("pre", element("code", checkout_of(file) + commands));
+    Markup lines = Markup::text(checkout_of(file));
+    for (const std::string& command : commands) lines += command_markup(command);
+    section.body += element("pre", element("code", lines));
     if (text_or_empty(origin_row(file), "git").find('+') != std::string::npos) {
       section.body += element("p", say("The program had changes that are not in that commit."));
     }

@@ -147,12 +147,12 @@ TEST_F(ReportPage, AResumedRunDoesNoStepTwice) {
 }
 
 TEST_F(ReportPage, SaysHowToRepeatIt) {
-  expect(
-      page(comparison(50, 1e5, {4, 3, 2})),
-      {"git checkout abc1234\n",
-       "./run compare --attention standard,flash --dtype f32 --data &#39;it&#39;\\&#39;&#39;s&#39;"
-       " --n-layer 2 --no-tied\n",
-       "The program had changes that are not in that commit."});
+  expect(page(comparison(50, 1e5, {4, 3, 2})),
+         {"git checkout abc1234\n",
+          "<span>./run compare</span> <span>--attention standard,flash</span> <span>--dtype f32"
+          "</span> <span>--data &#39;it&#39;\\&#39;&#39;s&#39;</span> <span>--n-layer 2</span> "
+          "<span>--no-tied</span>\n",
+          "The program had changes that are not in that commit."});
 }
 
 TEST_F(ReportPage, NothingFromAFileBecomesMarkup) {
@@ -224,8 +224,8 @@ TEST_F(ReportPage, GeneratedTextIsComparedAndShown) {
                 {"text", text}};
   };
   expect(page({row("standard", 100, " upon"), row("flash", 101, " upon")}),
-         {"flash and standard generated equally fast, to within the spread: 101.0 ± 2.0 and 100.0 "
-          "± 2.0 tokens per second (f32, B=1).",
+         {"flash and standard generated equally fast, to within the spread: 101 ± 2 and 100 ± 2 "
+          "tokens per second (f32, B=1).",
           "flash and standard wrote the same text.", "<blockquote> upon</blockquote>"});
   expect(page({row("standard", 100, " upon"), row("flash", 50, " up the")}),
          {"flash generated 2.00× slower than standard", "differ from byte 4 on."});
@@ -234,7 +234,7 @@ TEST_F(ReportPage, GeneratedTextIsComparedAndShown) {
                 {"attention", "any"},
                 {"token_ms", {1, 3}},
                 {"tokens_per_s", 500}}}),
-         {"any generated 500.0 tokens per second", "<blockquote>Once upon a time</blockquote>",
+         {"any generated 500 tokens per second", "<blockquote>Once upon a time</blockquote>",
           "2.00 ± 1.41"});
 }
 

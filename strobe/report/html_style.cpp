@@ -61,6 +61,7 @@ nav ul { list-style: none; padding: 0; display: flex; flex-wrap: wrap; gap: .3re
 .tiles dd + dd { font: 400 .875rem/1.45 var(--sans); color: var(--muted); letter-spacing: 0; }
 .charts { display: grid; gap: 1rem; margin-top: 1.5rem;
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr)); }
+.one { max-width: 34rem; }
 .small { grid-template-columns: repeat(auto-fit, minmax(min(100%, 17rem), 1fr)); }
 figure { background: var(--card); border: 1px solid var(--line); border-radius: .6rem;
   padding: 1rem 1.1rem; min-width: 0; container-type: inline-size; }
@@ -102,6 +103,9 @@ thead td { border-bottom: 1.5px solid var(--muted); }
 tbody tr { border-bottom: 1px solid var(--line); }
 tbody tr.rule { border-top: 2px solid var(--line); }
 tbody tr.part th { padding-left: 1.1rem; color: var(--muted); }
+pre + p { margin-top: .75rem; }
+pre span { display: inline-block; max-width: 100%; }
+@media (min-width: 40.01rem) { .wide th, .wide td { overflow-wrap: break-word; } }
 details { margin-top: 1.25rem; }
 summary { cursor: pointer; color: var(--accent); font-weight: 600; }
 pre { margin-top: .75rem; padding: .9rem 1.1rem; background: var(--code); border-radius: .6rem;

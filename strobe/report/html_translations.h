@@ -243,7 +243,8 @@ inline constexpr Translation kTranslations[] = {
     // Attention over a prompt's tokens
     {"Attention over the prompt", "提示詞上的注意力"},
     {"Layer {0}, head {1}", "第 {0} 層，第 {1} 個注意力頭"},
-    {"Each row is a token; the fuller the colour of a cell, the more it attends to the token of that column.",
+    {"Each row is a token; the fuller the colour of a cell, the more it attends to the token of "
+     "that column.",
      "每一列是一個詞元；格子顏色越濃，代表對該欄詞元的注意力越高。"},
     {"Attention of {0} tokens to each other. Strongest: {1} to {2}, {3}.",
      "{0} 個詞元之間的注意力。最強：{1} 對 {2}，{3}。"},
