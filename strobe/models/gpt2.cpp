@@ -1,15 +1,27 @@
 #include "strobe/models/gpt2.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "strobe/core/parallel.h"
 #include "strobe/models/gpt2_pass.h"
 #include "strobe/ops/cross_entropy/cross_entropy.h"
+#include "strobe/ops/linear/linear.h"
 
 namespace strobe {
 namespace {
 
 constexpr int64_t kFewSequences = 8;
+
+// Activations are of the weights' type, but f32 where that is f16, whose range is too small for
+// sums, and for evaluation also where this machine has no matrix products of bf16.
+DType activation_dtype(const Context& ctx, DType weights, bool is_trainable) {
+  if (weights == DType::f16) return DType::f32;
+  const bool is_native = std::ranges::any_of(linear_impls(), [&](const LinearImpl& impl) {
+    return impl.why_not(weights, ctx.device()).empty();
+  });
+  return is_native || is_trainable ? weights : DType::f32;
+}
 
 Init normal(double deviation) { return {.kind = Init::Kind::normal, .deviation = deviation}; }
 
@@ -74,6 +86,7 @@ int64_t counted_labels(const Tensor& labels) {
 Gpt2::Gpt2(Context& ctx, const Gpt2Config& config, DType dtype, bool is_trainable)
     : config_(config),
       dtype_(dtype),
+      activation_dtype_(activation_dtype(ctx, dtype, is_trainable)),
       is_trainable_(is_trainable),
       attention_(attention_wish(config.attn_implementation)),
       parameters_(config) {
@@ -94,7 +107,7 @@ void Gpt2::initialize(Context& ctx, uint64_t seed) {
 
 double Gpt2::loss(Context& ctx, const Gpt2Batch& batch) {
   const Context::Preference preference(ctx, "attention", attention_);
-  Gpt2Pass pass(ctx, config_, parameters_, dtype_, batch, nullptr);
+  Gpt2Pass pass(ctx, config_, parameters_, activation_dtype_, batch, nullptr);
   pass.forward();
   return pass.loss();
 }
@@ -103,7 +116,7 @@ double Gpt2::forward_backward(Context& ctx, const Gpt2Batch& batch,
                               const Gpt2TrainingPass& training) {
   check(is_trainable_, "the model was made for evaluation only, it has no gradients");
   const Context::Preference preference(ctx, "attention", attention_);
-  Gpt2Pass pass(ctx, config_, parameters_, dtype_, batch, &training);
+  Gpt2Pass pass(ctx, config_, parameters_, activation_dtype_, batch, &training);
   pass.forward();
   const double loss = pass.loss();
   pass.backward();
@@ -117,7 +130,7 @@ Tensor Gpt2::logits(Context& ctx, const Gpt2Batch& batch) {
   const Tensor logits = ctx.arena().allocate(MemoryUse::activations, DType::f32,
                                              {batch_size * time, config_.vocab_size});
   const Context::Preference preference(ctx, "attention", attention_);
-  Gpt2Pass pass(ctx, config_, parameters_, dtype_, batch, nullptr);
+  Gpt2Pass pass(ctx, config_, parameters_, activation_dtype_, batch, nullptr);
   pass.forward();
   pass.logits(logits);
   return logits.view({batch_size, time, config_.vocab_size});
@@ -135,7 +148,7 @@ Tensor Gpt2::attention_probabilities(Context& ctx, const Gpt2Batch& batch, int64
   const Tensor probabilities =
       ctx.arena().allocate(MemoryUse::activations, DType::f32, {batch_size, time, time});
   const Context::Preference preference(ctx, "attention", attention_);
-  Gpt2Pass pass(ctx, config_, parameters_, dtype_, batch, nullptr);
+  Gpt2Pass pass(ctx, config_, parameters_, activation_dtype_, batch, nullptr);
   pass.watch({.block = block, .head = head, .probabilities = probabilities});
   pass.forward();
   return probabilities;
@@ -144,7 +157,7 @@ Tensor Gpt2::attention_probabilities(Context& ctx, const Gpt2Batch& batch, int64
 Tensor Gpt2::next_logits(Context& ctx, const Gpt2Batch& batch) {
   const Tensor logits = allocate_next_logits(ctx, batch.tokens.shape[0]);
   const Context::Preference preference(ctx, "attention", attention_);
-  Gpt2Pass pass(ctx, config_, parameters_, dtype_, batch, nullptr);
+  Gpt2Pass pass(ctx, config_, parameters_, activation_dtype_, batch, nullptr);
   pass.forward();
   pass.next_logits(logits);
   return logits;
@@ -164,7 +177,7 @@ KvCache Gpt2::make_cache(Context& ctx, int64_t sequences, int64_t capacity) cons
 Tensor Gpt2::prefill(Context& ctx, const Gpt2Batch& batch, KvCache& cache, int64_t first) {
   const Tensor logits = allocate_next_logits(ctx, batch.tokens.shape[0]);
   const Context::Preference preference(ctx, "attention", attention_);
-  Gpt2Pass pass(ctx, config_, parameters_, dtype_, batch, nullptr);
+  Gpt2Pass pass(ctx, config_, parameters_, activation_dtype_, batch, nullptr);
   pass.prefill(cache, first);
   pass.next_logits(logits);
   return logits;
@@ -183,7 +196,7 @@ Tensor Gpt2::decode(Context& ctx, const Tensor& tokens, KvCache& cache) {
   }
   const Gpt2Batch batch = {.tokens = tokens.view({batch_size, 1}), .positions = positions};
   const Context::Preference preference(ctx, "attention", attention_);
-  Gpt2Pass pass(ctx, config_, parameters_, dtype_, batch, nullptr);
+  Gpt2Pass pass(ctx, config_, parameters_, activation_dtype_, batch, nullptr);
   const auto compute = [&] {
     pass.decode(cache);
     pass.next_logits(logits);

@@ -82,7 +82,8 @@ struct Gpt2TrainingPass {
 // Every call takes what else it needs from the arena and gives it back, so peaks are honest.
 // In bf16, activations and the matrices' working copies are bf16; statistics, losses, gradients of
 // parameters, and masters are f32. In f16, for evaluation only, the matrices and a cache's keys and
-// values are f16, activations f32.
+// values are f16, activations f32; so it is in bf16 for evaluation where a machine has no bf16
+// matrix products.
 class Gpt2 {
  public:
   // Throws Error when the configuration is invalid, or the type is not f32, bf16, or, where it is
@@ -147,7 +148,8 @@ class Gpt2 {
   Tensor allocate_next_logits(Context& ctx, int64_t batch_size) const;  // [B, V] f32
 
   Gpt2Config config_;
-  DType dtype_;
+  DType dtype_;             // of the matrices
+  DType activation_dtype_;  // of what passes between them
   bool is_trainable_;
   Wish attention_;  // what every pass prefers
   Gpt2Parameters parameters_;

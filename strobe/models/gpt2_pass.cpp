@@ -1,7 +1,5 @@
 #include "strobe/models/gpt2_pass.h"
 
-#include <cmath>
-
 #include "strobe/ops/attention/attention.h"
 #include "strobe/ops/attention/attention_probabilities.h"
 #include "strobe/ops/dropout_add/dropout_add.h"
@@ -10,13 +8,6 @@
 #include "strobe/ops/linear/linear.h"
 
 namespace strobe {
-namespace {
-
-// Without dropout, activations need no more bits than the weights have, but f16's range is too
-// small for sums.
-DType activation_type(DType weights) { return weights == DType::f16 ? DType::f32 : weights; }
-
-}  // namespace
 
 Gpt2Pass::QkvViews::QkvViews(const Tensor& qkv, int64_t batch, int64_t time, int64_t heads) {
   const int64_t head_dim = qkv.shape[1] / (3 * heads);
@@ -32,7 +23,7 @@ Gpt2Pass::Gpt2Pass(Context& ctx, const Gpt2Config& config, Gpt2Parameters& param
       scope_(ctx.arena()),
       config_(config),
       parameters_(parameters),
-      dtype_(activation_type(dtype)),
+      dtype_(dtype),
       batch_(batch),
       training_(training),
       batch_size_(batch.tokens.shape[0]),
@@ -200,9 +191,8 @@ void Gpt2Pass::forward_attention(int64_t block) {
   attention_forward(ctx_, attention);
   if (block == watched_.block) {
     for (int64_t b = 0; b < batch_size_; ++b) {
-      attention_probabilities(
-          attention, b, watched_.head,
-          watched_.probabilities.slice(0, b, b + 1).view({time_, time_}));
+      attention_probabilities(attention, b, watched_.head,
+                              watched_.probabilities.slice(0, b, b + 1).view({time_, time_}));
     }
   }
   if (cache_ == nullptr) return;

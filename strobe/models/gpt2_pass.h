@@ -16,10 +16,10 @@ namespace strobe {
 // live in the arena as long as the Gpt2Pass does. Only Gpt2 makes one.
 //
 // Shapes: B sequences of T positions, M = B·T rows; C = n_embd, H = n_head, D = C/H, F = n_inner,
-// V = vocab_size. Tensors are of the model's type (f32 where that is f16), unless f32 is said.
+// V = vocab_size. Tensors are of the activations' type, unless f32 is said.
 class Gpt2Pass {
  public:
-  // `training` is null in evaluation: then there is no dropout, and nothing is kept for a backward.
+  // `dtype` is the type of activations. `training` is null in evaluation: then there is no dropout, and nothing is kept for a backward.
   // Throws Error when the batch does not fit the model.
   Gpt2Pass(Context& ctx, const Gpt2Config& config, Gpt2Parameters& parameters, DType dtype,
            const Gpt2Batch& batch, const Gpt2TrainingPass* training);

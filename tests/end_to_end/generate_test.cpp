@@ -106,12 +106,16 @@ TEST(GenerateProgram, SamplesFollowTheSeedAndNotTheBatch) {
             std::string::npos);
 }
 
-TEST(GenerateProgram, EveryTypeGoesOnPastThePositions) {
-  for (const char* dtype : {"f32", "bf16", "f16"}) {
-    const ProgramResult result = generate({"--prompt", "The quick", "--max-new-tokens", "150",
-                                           "--sliding", "--dtype", dtype, "--temperature", "2"});
-    EXPECT_EQ(result.exit_code, 0) << result.error;
-    EXPECT_TRUE(result.out.starts_with("The quick"));
+TEST(GenerateProgram, EveryTypeGoesOnPastThePositionsOnEveryMachine) {
+  for (const char* isa : {"avx512_bf16", "avx2", "scalar"}) {
+    for (const char* dtype : {"f32", "bf16", "f16"}) {
+      const ProgramResult result =
+          generate({"--prompt", "The quick", "--max-new-tokens", "150", "--sliding", "--dtype",
+                    dtype, "--temperature", "2"},
+                   {.environment = {fmt::format("STROBE_MAX_ISA={}", isa)}, .while_it_runs = {}});
+      EXPECT_EQ(result.exit_code, 0) << isa << " " << dtype << ": " << result.error;
+      EXPECT_TRUE(result.out.starts_with("The quick"));
+    }
   }
 }
 
