@@ -19,8 +19,8 @@ namespace strobe {
 // V = vocab_size. Tensors are of the activations' type, unless f32 is said.
 class Gpt2Pass {
  public:
-  // `dtype` is the type of activations. `training` is null in evaluation: then there is no dropout, and nothing is kept for a backward.
-  // Throws Error when the batch does not fit the model.
+  // `dtype` is the type of activations. `training` is null in evaluation: then there is no dropout,
+  // and nothing is kept for a backward. Throws Error when the batch does not fit the model.
   Gpt2Pass(Context& ctx, const Gpt2Config& config, Gpt2Parameters& parameters, DType dtype,
            const Gpt2Batch& batch, const Gpt2TrainingPass* training);
 
