@@ -49,6 +49,7 @@ std::vector<Sweep> sweeps_of(const JsonRows& rows) {
     return all.back();
   };
   for (const Json& row : rows) {
+    if (!std::isfinite(number_or_nan(row, "value"))) continue;
     Sweep& sweep = find_or_add(sweeps, text_or_empty(row, "parameter"), &Sweep::parameter);
     SweepCurve& curve =
         find_or_add(sweep.curves, text_or_empty(row, "attention"), &SweepCurve::attention);
