@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "strobe/core/check.h"
+#include "strobe/core/clock.h"
 #include "strobe/core/random.h"
 #include "strobe/train/checkpoint.h"
 #include "tests/end_to_end/program.h"
@@ -176,11 +177,14 @@ TEST_F(CheckpointTest, CtrlCLeavesACheckpointOfTheLastStep) {
 TEST_F(CheckpointTest, KilledAtRandomMomentsThereIsAlwaysAWholeCheckpoint) {
   constexpr int kKills = 50;
   Random random(random_key(7, 0, 0));
+  const Stopwatch watch;
+  ASSERT_EQ(train("probe", {"--steps", "3", "--save-every", "1"}).exit_code, 0);
+  const auto longest_us = static_cast<uint64_t>(1.2e6 * watch.seconds());
   int while_saving = 0;
   bool was_saved = false;
   for (int killed = 0; killed < kKills; ++killed) {
     const auto kill_soon = [&](pid_t program) {
-      std::this_thread::sleep_for(std::chrono::microseconds(random.below(200'000)));
+      std::this_thread::sleep_for(std::chrono::microseconds(random.below(longest_us)));
       kill(program, SIGKILL);
     };
     const ProgramSetting setting = {.while_it_runs = kill_soon};
