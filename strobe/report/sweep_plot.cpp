@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include "strobe/report/gnuplot.h"
 
@@ -97,7 +98,7 @@ class Panel {
     if (is_log_) {
       // The crosses and the key lie in the upper part.
       const double room = std::pow(std::max(y_.high / y_.low, 10.0), 0.55);
-      const double low = y_.low / 1.6, high = y_.high * room;
+      const double low = y_.low / 2, high = y_.high * room;
       return text + fmt::format(
                         "set logscale xy\nset xrange [{:.9g}:{:.9g}]\nset yrange "
                         "[{:.9g}:{:.9g}]\nset ytics ({})\n",
@@ -143,30 +144,35 @@ class Panel {
     return text;
   }
 
-  // The largest size's value, beside its point.
+  // The largest size's value, above the highest curve there and below the lowest one; between them
+  // would be no room.
   std::string last_value(size_t c) const {
     const auto& points = sweep_.curves[c].points;
     for (auto point = points.rbegin(); point != points.rend(); ++point) {
       const auto value = point->of(quantity_);
       if (!value || *value <= 0) continue;
+      const auto [below, above] = others_at(c, *value, point->value);
+      if (below > 0 && above > 0) return "";
       return fmt::format("set label {} at {},{:.9g} center offset 0,{} textcolor rgb '{}' front\n",
                          quoted(sweep_text(quantity_, *value)), point->value,
-                         in_units(quantity_, *value), is_top(c, *value, point->value) ? 0.9 : -0.9,
-                         colour_of(c).strong);
+                         in_units(quantity_, *value), above == 0 ? 0.9 : -0.9, colour_of(c).strong);
     }
     return "";
   }
 
-  // Whether no other curve is higher there.
-  bool is_top(size_t c, double value, int64_t size) const {
+  // How many other curves are lower and higher there; of equal ones the first is the higher.
+  std::pair<int, int> others_at(size_t c, double value, int64_t size) const {
+    int below = 0, above = 0;
     for (size_t other = 0; other < sweep_.curves.size(); ++other) {
       if (other == c) continue;
       for (const SweepPoint& point : sweep_.curves[other].points) {
         const auto theirs = point.of(quantity_);
-        if (point.value == size && theirs && *theirs > value) return false;
+        if (point.value != size || !theirs) continue;
+        const bool is_higher = *theirs > value || (*theirs == value && other < c);
+        ++(is_higher ? above : below);
       }
     }
-    return true;
+    return {below, above};
   }
 
   // Where a point was not measured: a cross, and why, in the curve's colour.
