@@ -211,10 +211,11 @@ TEST_F(CheckpointTest, KilledAtRandomMomentsThereIsAlwaysAWholeCheckpoint) {
   RecordProperty("steps", static_cast<int>(done + 3));
 }
 
-// Runs a shell command in which $0 is the program and $@ its arguments. False where it cannot be.
-bool shell(const std::string& script, const std::vector<std::string>& arguments,
-           const std::string& error_file) {
-  std::string line = "sh -c '" + script + "' " STROBE_PROGRAM;
+// Runs a shell command in which $0 is the program and $@ its arguments, by `runner`. False where it
+// cannot be.
+bool shell(const std::string& runner, const std::string& script,
+           const std::vector<std::string>& arguments, const std::string& error_file) {
+  std::string line = runner + " sh -c '" + script + "' '" STROBE_PROGRAM "'";
   for (const std::string& argument : arguments) line += " '" + argument + "'";
   return std::system((line + " >/dev/null 2>" + error_file).c_str()) == 0;
 }
@@ -228,13 +229,12 @@ TEST_F(CheckpointTest, AFullDiskLeavesTheCheckpointsBefore) {
   fs::create_directories(path("small"));
   fs::create_directories(path("run"));
   const std::string script =
-      "unshare -rm sh -c \"mount -t tmpfs -o size=2500k none $SMALL && $0 $*; echo \\$? > "
-      "$SMALL/code;"
-      " cp -r $SMALL/. $COPY\"";
+      "mount -t tmpfs -o size=2500k none \"$SMALL\" && \"$0\" \"$@\"; echo $? > \"$SMALL/code\";"
+      " cp -r \"$SMALL/.\" \"$COPY\"";
   setenv("SMALL", path("small").c_str(), 1);
   setenv("COPY", path("run").c_str(), 1);
-  ASSERT_TRUE(
-      shell(script, command("small", {"--steps", "9", "--save-every", "2"}), path("error")));
+  ASSERT_TRUE(shell("unshare -rm", script, command("small", {"--steps", "9", "--save-every", "2"}),
+                    path("error")));
   EXPECT_EQ(content_of(path("run/code")), "1\n");
   const std::string error = content_of(path("error"));
   for (const char* part : {"strobe: cannot write '", "/checkpoint-6.partial/",
@@ -250,8 +250,9 @@ TEST_F(CheckpointTest, AFullDiskLeavesTheCheckpointsBefore) {
 // The same where nothing can be mounted: no file may be longer than 400 kB.
 TEST_F(CheckpointTest, AFileThatCannotBeWrittenLeavesTheCheckpointsBefore) {
   ASSERT_EQ(train("run", {"--steps", "2", "--save-every", "2"}).exit_code, 0);
-  const std::string script = "trap \"\" XFSZ; ulimit -f 800; exec $0 \"$@\"";  // of 512 bytes each
-  EXPECT_FALSE(shell(script, {"train", "--resume", path("run"), "--steps", "6"}, path("error")));
+  const std::string script = "trap \"\" XFSZ; ulimit -f 800; exec \"$0\" \"$@\"";  // of 512 bytes
+  EXPECT_FALSE(
+      shell("", script, {"train", "--resume", path("run"), "--steps", "6"}, path("error")));
   const std::string error = content_of(path("error"));
   EXPECT_NE(error.find("optimizer.safetensors': File too large"), std::string::npos) << error;
   EXPECT_EQ(checkpoints("run"), Names{"checkpoint-2"});
