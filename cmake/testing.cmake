@@ -19,7 +19,8 @@ function(strobe_add_test name)
   endif()
   add_executable(${name} ${ARG_SOURCES})
   # What is tested is optimized; the tests themselves compile a quarter faster so.
-  target_compile_options(${name} PRIVATE $<$<CONFIG:Release>:-O1>)
+  target_compile_options(${name} PRIVATE
+                         $<$<AND:$<CONFIG:Release>,$<COMPILE_LANGUAGE:CXX>>:-O1>)
   target_link_libraries(${name} PRIVATE ${ARG_LIBS} strobe_testkit strobe_testkit_main
                         strobe_warnings)
   add_test(NAME ${name} COMMAND ${name})
