@@ -6,25 +6,12 @@
 
 #include "strobe/core/check.h"
 #include "strobe/core/json.h"
+#include "strobe/data/parse_file.h"
 
 namespace strobe {
 namespace {
 
 namespace fs = std::filesystem;
-
-std::string_view text_of(std::span<const std::byte> bytes) {
-  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-}
-
-// What parse(bytes of the file) returns; an Error out of it names the file.
-template <class Parse>
-auto parse_file(const MappedFile& file, const Parse& parse) {
-  try {
-    return parse(file.bytes());
-  } catch (const Error& error) {
-    throw_error(fmt::format("cannot read '{}': {}", file.path(), error.what()));
-  }
-}
 
 std::string json_string(std::string_view text) { return Json(text).dump(); }
 
@@ -39,9 +26,7 @@ SafetensorsFile::SafetensorsFile(const std::string& path) : path_(path) {
 }
 
 void SafetensorsFile::add_index(const std::string& path) {
-  const auto file_of = parse_file(MappedFile(path), [](std::span<const std::byte> bytes) {
-    return parse_safetensors_index(text_of(bytes));
-  });
+  const auto file_of = parse_file(MappedFile(path), parse_safetensors_index);
   std::set<std::string> files;
   for (const auto& [name, file] : file_of) files.insert(file);
   for (const std::string& file : files) {
@@ -59,7 +44,8 @@ void SafetensorsFile::add_index(const std::string& path) {
 void SafetensorsFile::add_file(const std::string& path,
                                const std::function<bool(std::string_view)>& is_wanted) {
   const MappedFile& file = files_.emplace_back(path);
-  SafetensorsHeader header = parse_file(file, parse_safetensors);
+  SafetensorsHeader header =
+      parse_file(file, [&](std::string_view) { return parse_safetensors(file.bytes()); });
   for (std::string& name : header.names) {
     if (!is_wanted(name)) continue;
     SafetensorsEntry& entry = header.entries.find(name)->second;
