@@ -47,16 +47,8 @@ std::string options_words(const Json& options) {
   return words;
 }
 
-// What the user typed, or where a row does not say, every option as it was resolved.
+// Every option as it was resolved.
 std::string provenance_command(const Json& row) {
-  const auto argv = row.find("argv");
-  if (argv != row.end() && argv->is_array() && !argv->empty()) {
-    std::string words = "./run";
-    for (const Json& word : *argv) {
-      words += " " + shell_word(word.is_string() ? word.get<std::string>() : word.dump());
-    }
-    return words;
-  }
   const auto options = row.find("options");
   if (options == row.end() || !options->is_object()) return "";
   const std::string command = text_or_empty(row, "command");
