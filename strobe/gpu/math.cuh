@@ -1,0 +1,14 @@
+#pragma once
+
+// Functions that are one instruction, where its accuracy is enough and a compiler flag for the whole
+// file would be too much.
+namespace strobe {
+
+// 2^x to two units in the last place; 0 below 2^−126, 0 for −∞.
+__device__ __forceinline__ float exp2_approximately(float x) {
+  float power;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(power) : "f"(x));
+  return power;
+}
+
+}  // namespace strobe
