@@ -10,6 +10,7 @@ if(STROBE_CUDA)
     set(CMAKE_CUDA_ARCHITECTURES 80 90 CACHE STRING "GPU architectures to compile for")
   endif()
   enable_language(CUDA)
+  find_package(CUDAToolkit REQUIRED)
   if(NOT DEFINED CMAKE_CUDA20_STANDARD_COMPILE_OPTION)  # CMake 3.25 does not know that nvcc has it
     set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
     set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION -std=c++20)
@@ -17,4 +18,12 @@ if(STROBE_CUDA)
   set(CMAKE_CUDA_STANDARD 20)
   # Kernels may call the standard library's constexpr functions (std::bit_cast).
   add_compile_options($<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr>)
+  # fmt 8 and 9 leave constexpr out under nvcc, but not consteval, which needs it.
+  add_compile_definitions($<$<COMPILE_LANGUAGE:CUDA>:FMT_USE_CONSTEXPR=1>)
 endif()
+
+# strobe_add_cuda_sources(target file…): CUDA sources of a library, and the runtime they need.
+function(strobe_add_cuda_sources target)
+  target_sources(${target} PRIVATE ${ARGN})
+  target_link_libraries(${target} PUBLIC CUDA::cudart_static)
+endfunction()

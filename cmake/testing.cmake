@@ -1,5 +1,6 @@
-# strobe_add_test(<name> SOURCES file… LIBS target… LABEL unit|conformance|slow|gpu [TIMEOUT seconds]):
-# one GoogleTest program, one ctest entry.
+# strobe_add_test(<name> SOURCES file… LIBS target… LABEL unit|conformance|slow|gpu [TIMEOUT seconds]
+#                 [GPU]): one GoogleTest program, one ctest entry; with GPU another one, <…>_gpu_test
+# of label gpu, in which the same tests run on a GPU, or are skipped where there is none.
 enable_testing()
 
 # Every test runs on two threads and says so, so that `ctest -j` fills a machine without crowding it.
@@ -13,7 +14,7 @@ function(strobe_add_test name)
   if(NOT STROBE_TESTS)
     return()
   endif()
-  cmake_parse_arguments(PARSE_ARGV 1 ARG "" "LABEL;TIMEOUT" "SOURCES;LIBS")
+  cmake_parse_arguments(PARSE_ARGV 1 ARG "GPU" "LABEL;TIMEOUT" "SOURCES;LIBS")
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 600)
   endif()
@@ -28,6 +29,13 @@ function(strobe_add_test name)
                        PROCESSORS ${STROBE_TEST_THREADS}
                        ENVIRONMENT "${STROBE_TEST_ENVIRONMENT}"
                        SKIP_REGULAR_EXPRESSION "every test was skipped")
+  if(ARG_GPU AND STROBE_CUDA)
+    string(REGEX REPLACE "_test$" "_gpu_test" gpu_name ${name})
+    add_test(NAME ${gpu_name} COMMAND ${name} --device cuda)
+    set_tests_properties(${gpu_name} PROPERTIES LABELS gpu TIMEOUT ${ARG_TIMEOUT} RUN_SERIAL TRUE
+                         ENVIRONMENT "${STROBE_TEST_ENVIRONMENT}"
+                         SKIP_REGULAR_EXPRESSION "every test was skipped")
+  endif()
 endfunction()
 
 # strobe_add_bench(<name> SOURCES file… LIBS target…): a Google Benchmark program; none under a

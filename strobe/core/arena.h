@@ -32,7 +32,7 @@ struct MemoryReport {
   std::array<int64_t, kMemoryUses> current_bytes{};
   std::array<int64_t, kMemoryUses> peak_bytes{};  // of each category by itself
   int64_t current_total_bytes = 0;
-  int64_t peak_total_bytes = 0;  // of the sum: at most the sum of the peaks
+  int64_t peak_total_bytes = 0;                      // of the sum: at most the sum of the peaks
   std::array<int64_t, kMemoryUses> at_peak_bytes{};  // when the sum peaked: they add up to it
 };
 
@@ -46,14 +46,19 @@ struct ArenaOptions {
   // Fill every allocation with NaN (integers with 0x7f7f7f7f) and check guard bands around it when
   // it is released. Tests switch it on; STROBE_POISON=1 does so in any program.
   bool poison = false;
-  int64_t limit_bytes = 0;  // refuse to grow beyond this; 0: the machine's physical memory
+  int64_t limit_bytes = 0;  // refuse to grow beyond this; 0: the device's physical memory
+  // Count without memory: addresses are made up, nothing may be read or written there.
+  bool is_planning = false;
 };
 
-// Owner of all tensors' memory: a stack. An allocation lives until the Scope in which it was made
-// ends, or as long as the arena. Addresses are 64-byte aligned and do not move. For one thread.
+// Owner of all tensors' memory on one device: a stack. An allocation lives until the Scope in which
+// it was made ends, or as long as the arena. Addresses are aligned to 64 bytes on a CPU, to 256 on
+// a GPU, and do not move. For one thread.
 class Arena {
  public:
-  explicit Arena(ArenaOptions options = options_from_environment());
+  // On a GPU, `stream` orders the filling with poison among the kernels.
+  explicit Arena(ArenaOptions options = options_from_environment(), const Device& device = {},
+                 void* stream = nullptr);
   ~Arena();
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
@@ -63,6 +68,17 @@ class Arena {
 
   const MemoryReport& report() const { return report_; }
   void reset_peaks();
+
+  bool is_planning() const { return options_.is_planning; }
+  // The most bytes that were ever taken from the device at a time, alignment included.
+  int64_t high_water_bytes() const { return high_water_bytes_; }
+  // Takes this much from the device at once, before the first allocation: as much as a plan came
+  // to. Throws OutOfMemory when the device has less.
+  void reserve(int64_t bytes);
+  // Equal where the next allocation gets the same address.
+  const void* top() const;
+
+  void set_stream(void* stream) { stream_ = stream; }
 
   // Throws if a guard band of a live allocation was written (only with poison).
   void check_guards() const;
@@ -99,9 +115,15 @@ class Arena {
 
   void release_to(size_t mark);
   size_t chunk_with_room(int64_t bytes);
+  void add_chunk(int64_t bytes);
+  int64_t alignment() const;
+  void fill(void* memory, int byte, int64_t bytes) const;
   bool guards_intact(const Allocation& allocation) const;
 
   ArenaOptions options_;
+  Device device_;
+  void* stream_;
+  int64_t high_water_bytes_ = 0;
   std::vector<Chunk> chunks_;
   std::vector<Allocation> live_;
   MemoryReport report_;

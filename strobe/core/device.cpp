@@ -7,10 +7,14 @@
 #include <cpuid.h>
 #endif
 
+#include <algorithm>
 #include <cstdlib>
 #include <fstream>
+#include <map>
+#include <mutex>
 
 #include "strobe/core/check.h"
+#include "strobe/core/cuda/runtime.h"
 
 namespace strobe {
 namespace {
@@ -82,6 +86,58 @@ const CpuInfo& cpu_info() {
       .memory_bytes = sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGE_SIZE),
   };
   return info;
+}
+
+std::string to_text(const Device& device) {
+  if (device.kind == DeviceKind::cpu) return "cpu";
+  return device.index == 0 ? "cuda" : fmt::format("cuda:{}", device.index);
+}
+
+Device device_named(std::string_view name) {
+  constexpr Device kGpu = {DeviceKind::cuda, 0};
+  if (name == "cpu") return {};
+  if (name == "auto") return why_no_cuda().empty() ? kGpu : Device{};
+  for (int index = 0; index < std::max(1, cuda_device_count()); ++index) {
+    const Device device = {DeviceKind::cuda, index};
+    if (name != to_text(device) && name != fmt::format("cuda:{}", index)) continue;
+    check(why_no_cuda(index).empty(), "device '", name, "': ", why_no_cuda(index));
+    return device;
+  }
+  throw_error(
+      fmt::format("device is '{}', allowed are auto, cpu, cuda, and cuda:N for one of {} GPUs",
+                  name, cuda_device_count()));
+}
+
+int cuda_device_count() { return cuda::device_count(); }
+
+const CudaInfo& cuda_info(int index) {
+  check(index >= 0 && index < cuda_device_count(), "GPU ", index, ", there are ",
+        cuda_device_count());
+  static std::mutex mutex;
+  static std::map<int, CudaInfo> infos;
+  const std::scoped_lock lock(mutex);
+  const auto found = infos.find(index);
+  return found != infos.end() ? found->second
+                              : infos.emplace(index, cuda::info(index)).first->second;
+}
+
+const std::string& why_no_cuda(int index) {
+  static std::mutex mutex;
+  static std::map<int, std::string> reasons;
+  const std::scoped_lock lock(mutex);
+  const auto found = reasons.find(index);
+  return found != reasons.end() ? found->second
+                                : reasons.emplace(index, cuda::why_not(index)).first->second;
+}
+
+std::string why_not_cuda(const Device& device, int least_capability) {
+  if (device.kind != DeviceKind::cuda) return fmt::format("runs on cuda, not on {}", device.kind);
+  const std::string& reason = why_no_cuda(device.index);
+  if (!reason.empty()) return reason;
+  const int capability = cuda_info(device.index).capability;
+  if (capability >= least_capability) return "";
+  return fmt::format("needs compute capability {}.{}, this GPU has {}.{}", least_capability / 10,
+                     least_capability % 10, capability / 10, capability % 10);
 }
 
 std::string why_not_isa(Isa isa, const Device& device) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -14,7 +15,15 @@ constexpr std::string_view to_text(DeviceKind kind) {
 struct Device {
   DeviceKind kind = DeviceKind::cpu;
   int index = 0;
+
+  bool operator==(const Device& other) const = default;
 };
+
+// "cpu", "cuda", or "cuda:1" for another than the first.
+std::string to_text(const Device& device);
+// The same words, and "auto": the first GPU where one can be used, else the CPU. Throws Error, with
+// the reason, when there is no such device or it cannot be used.
+Device device_named(std::string_view name);
 
 // Instruction sets that CPU kernels are compiled for; each includes the ones before it.
 enum class Isa : unsigned char { scalar, avx2, avx512, avx512_bf16 };
@@ -25,16 +34,36 @@ constexpr std::string_view to_text(Isa isa) {
 }
 
 struct CpuInfo {
-  std::string model;      // as /proc/cpuinfo names it
-  Isa isa = Isa::scalar;  // the best set that this machine (and STROBE_MAX_ISA) allows
-  int cores = 1;          // that this process may run on
+  std::string model;               // as /proc/cpuinfo names it
+  Isa isa = Isa::scalar;           // the best set that this machine (and STROBE_MAX_ISA) allows
+  int cores = 1;                   // that this process may run on
   bool has_fast_bf16_dot = false;  // a bf16 dot product (two products a lane) outruns two f32 FMAs
-  long memory_bytes = 0;  // physical memory
+  long memory_bytes = 0;           // physical memory
 };
 
 // Read once. The environment variable STROBE_MAX_ISA (scalar, avx2, avx512, avx512_bf16) lowers
 // `isa`, so that one machine can test the kernels of older ones; another value is an error.
 const CpuInfo& cpu_info();
+
+// An NVIDIA GPU.
+struct CudaInfo {
+  std::string name;    // "NVIDIA H100 80GB HBM3"
+  int capability = 0;  // compute capability, 90 for 9.0
+  int multiprocessors = 0;
+  int64_t memory_bytes = 0;
+  int64_t l2_bytes = 0;
+  int64_t shared_bytes_per_block = 0;  // the most that a block may ask for
+  std::string driver;                  // the CUDA version that the driver supports, "13.0"
+};
+
+// GPUs that the driver shows; 0 in a build without CUDA and where there is no driver.
+int cuda_device_count();
+const CudaInfo& cuda_info(int index = 0);  // throws Error unless there is such a device
+// Empty when GPU `index` can run this build's kernels, else why not: no CUDA in this build, no
+// driver, one that is too old, no such GPU, or one that nothing was compiled for.
+const std::string& why_no_cuda(int index = 0);
+// Empty when `device` is a usable GPU of at least this compute capability, else the reason why not.
+std::string why_not_cuda(const Device& device, int least_capability = 75);
 
 // Empty when `device` is a CPU that runs `isa`, else the reason why not.
 std::string why_not_isa(Isa isa, const Device& device);

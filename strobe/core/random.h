@@ -62,12 +62,17 @@ constexpr uint32_t kSiteDropout = 16;  // and on: a model numbers its dropouts f
 struct Dropout {
   uint32_t threshold = 0;  // of 256; 0: no dropout
   PhiloxKey key{};
+  // Where the key lies in the memory of a GPU; `key` is not read then. So a step that was recorded
+  // once can drop other elements each time.
+  const PhiloxKey* device_key = nullptr;
 
   static Dropout none() { return {}; }
   static Dropout with(double p, PhiloxKey key);  // throws Error
 
   bool active() const { return threshold != 0; }
   double probability() const { return threshold / 256.0; }
+  // What a kernel takes as its key.
+  STROBE_HD PhiloxKey current_key() const { return device_key == nullptr ? key : *device_key; }
   STROBE_HD float keep_scale() const { return 256.0f / (256.0f - static_cast<float>(threshold)); }
 };
 

@@ -4,6 +4,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "strobe/core/check.h"
 #include "strobe/core/device.h"
@@ -37,6 +38,14 @@ struct OpImpl {
   void (*forward)(Context&, const Forward&);
   void (*backward)(Context&, const Backward&);
 };
+
+// The rows of two devices in one table.
+template <class Impl>
+std::vector<Impl> join_impls(std::span<const Impl> first, std::span<const Impl> second) {
+  std::vector<Impl> rows(first.begin(), first.end());
+  rows.insert(rows.end(), second.begin(), second.end());
+  return rows;
+}
 
 // The first row of `impls` that grants the wish and whose `why_not` is empty for the problem.
 // If there is none, throws an Error that lists every row with its reason.

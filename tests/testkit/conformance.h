@@ -43,9 +43,13 @@ const T& pick(Random& random, const std::vector<T>& choices) {
   return choices[random.below(choices.size())];
 }
 
-// Runs body(ctx, case) for every row of an op's table and every case that the row can run; ctx asks
-// for that row, and its arena is poisoned. A row that can run here must get a case; skipped rows
-// are printed with their reason. `impls` have `name` and `why_not(DType, Device)`.
+// Whether a row of a table runs on GPUs: its name says so.
+inline bool is_for_gpu(std::string_view name) { return name.starts_with("cuda"); }
+
+// Runs body(ctx, case) for every row of an op's table that is for the device under test and every
+// case that the row can run; ctx asks for that row, and its arena is poisoned. A row that can run
+// here must get a case; skipped rows are printed with their reason. `impls` have `name` and
+// `why_not(DType, Device)`.
 template <class Impls, class Body>
 void run_conformance(std::string_view op, const Impls& impls, const std::vector<std::string>& lines,
                      const Body& body) {
@@ -54,7 +58,8 @@ void run_conformance(std::string_view op, const Impls& impls, const std::vector<
       wanted.only_case.empty() ? lines : std::vector<std::string>{wanted.only_case};
   for (const auto& impl : impls) {
     if (!wanted.only_impl.empty() && wanted.only_impl != impl.name) continue;
-    Context ctx({}, {.poison = true});
+    if (is_for_gpu(impl.name) != (wanted.device.kind == DeviceKind::cuda)) continue;
+    Context ctx(wanted.device, {.poison = true});
     ctx.prefer(op, {.implementation = std::string(impl.name)});
     int64_t ran = 0;
     std::string reason;

@@ -25,6 +25,13 @@ int main(int argc, char** argv) {
       options.seed = std::stoull(value);
     } else if (flag == "--cases") {
       options.cases = std::stoll(value);
+    } else if (flag == "--device") {
+      const std::string reason = value == std::string_view("cuda") ? strobe::why_no_cuda() : "";
+      if (!reason.empty()) {
+        std::printf("every test was skipped: %s\n", reason.c_str());
+        return 0;
+      }
+      options.device = strobe::device_named(value);
     } else {
       std::fprintf(stderr, "unknown flag: %s\n", argv[i - 1]);
       return 2;

@@ -3,6 +3,8 @@
 #include <cstdint>
 #include <string>
 
+#include "strobe/core/device.h"
+
 namespace strobe::testing {
 
 // What a test program was asked for beside GoogleTest's own flags; main.cpp fills it in.
@@ -10,11 +12,13 @@ namespace strobe::testing {
 //   --impl cpu_flash_avx2           of one implementation only
 //   --seed N                        draw the random cases from another seed (default 1)
 //   --cases N                       how many random cases (default: the test's own number)
+//   --device cuda                   of the implementations for GPUs, on GPU memory (default: cpu)
 struct Options {
   std::string only_case;
   std::string only_impl;
   uint64_t seed = 1;
   int64_t cases = 0;
+  Device device;
 };
 Options& options();
 

@@ -7,6 +7,7 @@
 #include "strobe/core/random.h"
 #include "strobe/core/tensor.h"
 
+// All of these work on tensors in GPU memory too: once what the GPU is at is done.
 namespace strobe::testing {
 
 // Reads any tensor (strided, any float type) into row-major doubles.

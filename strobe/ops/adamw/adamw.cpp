@@ -27,4 +27,9 @@ void adamw(Context& ctx, const AdamW& args) {
   select("adamw", adamw_impls(), args.master.dtype, ctx.device(), ctx.wish("adamw")).run(ctx, args);
 }
 
+std::span<const AdamWImpl> adamw_impls() {
+  static const auto rows = join_impls(adamw_impls_cpu(), adamw_impls_cuda());
+  return rows;
+}
+
 }  // namespace strobe

@@ -45,7 +45,7 @@ constexpr AdamWImpl row(std::string_view name) {
 
 }  // namespace
 
-std::span<const AdamWImpl> adamw_impls() {
+std::span<const AdamWImpl> adamw_impls_cpu() {
   static constexpr AdamWImpl kRows[] = {
       row<Isa::avx512_bf16, avx512_bf16::adamw_kernels>("cpu_avx512_bf16"),
       row<Isa::avx512, avx512::adamw_kernels>("cpu_avx512"),

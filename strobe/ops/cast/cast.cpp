@@ -22,4 +22,9 @@ void cast(Context& ctx, const Cast& args) {
   select("cast", cast_impls(), args.from.dtype, ctx.device(), ctx.wish("cast")).run(ctx, args);
 }
 
+std::span<const CastImpl> cast_impls() {
+  static const auto rows = join_impls(cast_impls_cpu(), cast_impls_cuda());
+  return rows;
+}
+
 }  // namespace strobe

@@ -21,6 +21,8 @@ struct CastImpl {
   std::string (*why_not)(DType dtype, const Device& device);
   void (*run)(Context&, const Cast&);
 };
-std::span<const CastImpl> cast_impls();
+std::span<const CastImpl> cast_impls();  // of all devices
+std::span<const CastImpl> cast_impls_cpu();
+std::span<const CastImpl> cast_impls_cuda();
 
 }  // namespace strobe

@@ -57,7 +57,7 @@ constexpr CastImpl row(std::string_view name) {
 
 }  // namespace
 
-std::span<const CastImpl> cast_impls() {
+std::span<const CastImpl> cast_impls_cpu() {
   static constexpr CastImpl kRows[] = {
       row<Isa::avx512, avx512::cast_kernels>("cpu_avx512"),
       row<Isa::avx2, avx2::cast_kernels>("cpu_avx2"),

@@ -37,4 +37,9 @@ void cross_entropy(Context& ctx, const CrossEntropy& args) {
       .run(ctx, args);
 }
 
+std::span<const CrossEntropyImpl> cross_entropy_impls() {
+  static const auto rows = join_impls(cross_entropy_impls_cpu(), cross_entropy_impls_cuda());
+  return rows;
+}
+
 }  // namespace strobe

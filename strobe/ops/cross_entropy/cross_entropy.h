@@ -30,6 +30,8 @@ struct CrossEntropyImpl {
   std::string (*why_not)(DType dtype, const Device& device);
   void (*run)(Context&, const CrossEntropy&);
 };
-std::span<const CrossEntropyImpl> cross_entropy_impls();
+std::span<const CrossEntropyImpl> cross_entropy_impls();  // of all devices
+std::span<const CrossEntropyImpl> cross_entropy_impls_cpu();
+std::span<const CrossEntropyImpl> cross_entropy_impls_cuda();
 
 }  // namespace strobe

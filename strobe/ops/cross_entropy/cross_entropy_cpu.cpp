@@ -38,7 +38,7 @@ constexpr CrossEntropyImpl row(std::string_view name) {
 
 }  // namespace
 
-std::span<const CrossEntropyImpl> cross_entropy_impls() {
+std::span<const CrossEntropyImpl> cross_entropy_impls_cpu() {
   static constexpr CrossEntropyImpl kRows[] = {
       row<Isa::avx512_bf16, avx512_bf16::cross_entropy_kernels>("cpu_avx512_bf16"),
       row<Isa::avx512, avx512::cross_entropy_kernels>("cpu_avx512"),

@@ -31,4 +31,9 @@ void dropout_add_backward(Context& ctx, const DropoutAddBackward& args) {
   select_dropout_add(ctx, args.dy.dtype).backward(ctx, args);
 }
 
+std::span<const DropoutAddImpl> dropout_add_impls() {
+  static const auto rows = join_impls(dropout_add_impls_cpu(), dropout_add_impls_cuda());
+  return rows;
+}
+
 }  // namespace strobe

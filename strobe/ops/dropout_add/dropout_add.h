@@ -29,6 +29,8 @@ void dropout_add_forward(Context& ctx, const DropoutAddForward& args);
 void dropout_add_backward(Context& ctx, const DropoutAddBackward& args);
 
 using DropoutAddImpl = OpImpl<DropoutAddForward, DropoutAddBackward>;
-std::span<const DropoutAddImpl> dropout_add_impls();
+std::span<const DropoutAddImpl> dropout_add_impls();  // of all devices
+std::span<const DropoutAddImpl> dropout_add_impls_cpu();
+std::span<const DropoutAddImpl> dropout_add_impls_cuda();
 
 }  // namespace strobe

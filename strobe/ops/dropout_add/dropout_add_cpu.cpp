@@ -16,8 +16,7 @@ void run(const DropoutAddKernels<T>& kernels, const Tensor& x, const Tensor& res
   const T* base = residual.has_data() ? residual.as<T>() : nullptr;
   parallel_ranges(x.numel(), kGrain, [&](int64_t begin, int64_t end) {
     kernels.run(x.as<T>() + begin, base == nullptr ? nullptr : base + begin, y.as<T>() + begin,
-                begin, end - begin, dropout.threshold, dropout.key.word[0], dropout.key.word[1],
-                dropout.keep_scale());
+                begin, end - begin, dropout);
   });
 }
 
@@ -42,7 +41,7 @@ constexpr DropoutAddImpl row(std::string_view name) {
 
 }  // namespace
 
-std::span<const DropoutAddImpl> dropout_add_impls() {
+std::span<const DropoutAddImpl> dropout_add_impls_cpu() {
   static constexpr DropoutAddImpl kRows[] = {
       row<Isa::avx512_bf16, avx512_bf16::dropout_add_kernels>("cpu_avx512_bf16"),
       row<Isa::avx512, avx512::dropout_add_kernels>("cpu_avx512"),

@@ -56,4 +56,9 @@ void embedding_backward(Context& ctx, const EmbeddingBackward& args) {
   select_embedding(ctx, args.dout.dtype).backward(ctx, args);
 }
 
+std::span<const EmbeddingImpl> embedding_impls() {
+  static const auto rows = join_impls(embedding_impls_cpu(), embedding_impls_cuda());
+  return rows;
+}
+
 }  // namespace strobe

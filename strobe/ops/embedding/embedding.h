@@ -30,6 +30,8 @@ void embedding_forward(Context& ctx, const EmbeddingForward& args);
 void embedding_backward(Context& ctx, const EmbeddingBackward& args);  // bit-reproducible
 
 using EmbeddingImpl = OpImpl<EmbeddingForward, EmbeddingBackward>;
-std::span<const EmbeddingImpl> embedding_impls();
+std::span<const EmbeddingImpl> embedding_impls();  // of all devices
+std::span<const EmbeddingImpl> embedding_impls_cpu();
+std::span<const EmbeddingImpl> embedding_impls_cuda();
 
 }  // namespace strobe

@@ -77,7 +77,7 @@ constexpr EmbeddingImpl row(std::string_view name) {
 
 }  // namespace
 
-std::span<const EmbeddingImpl> embedding_impls() {
+std::span<const EmbeddingImpl> embedding_impls_cpu() {
   static constexpr EmbeddingImpl kRows[] = {
       row<Isa::avx512_bf16, avx512_bf16::embedding_kernels>("cpu_avx512_bf16"),
       row<Isa::avx512, avx512::embedding_kernels>("cpu_avx512"),

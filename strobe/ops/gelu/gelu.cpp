@@ -22,4 +22,9 @@ void gelu_backward(Context& ctx, const GeluBackward& args) {
   select_gelu(ctx, args.x.dtype).backward(ctx, args);
 }
 
+std::span<const GeluImpl> gelu_impls() {
+  static const auto rows = join_impls(gelu_impls_cpu(), gelu_impls_cuda());
+  return rows;
+}
+
 }  // namespace strobe

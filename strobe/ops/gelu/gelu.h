@@ -25,6 +25,8 @@ void gelu_forward(Context& ctx, const GeluForward& args);
 void gelu_backward(Context& ctx, const GeluBackward& args);
 
 using GeluImpl = OpImpl<GeluForward, GeluBackward>;
-std::span<const GeluImpl> gelu_impls();
+std::span<const GeluImpl> gelu_impls();  // of all devices
+std::span<const GeluImpl> gelu_impls_cpu();
+std::span<const GeluImpl> gelu_impls_cuda();
 
 }  // namespace strobe

@@ -37,7 +37,7 @@ constexpr GeluImpl row(std::string_view name) {
 
 }  // namespace
 
-std::span<const GeluImpl> gelu_impls() {
+std::span<const GeluImpl> gelu_impls_cpu() {
   static constexpr GeluImpl kRows[] = {
       row<Isa::avx512_bf16, avx512_bf16::gelu_kernels>("cpu_avx512_bf16"),
       row<Isa::avx512, avx512::gelu_kernels>("cpu_avx512"),

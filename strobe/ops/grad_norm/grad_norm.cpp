@@ -17,4 +17,9 @@ float clip_factor(double norm, double max_norm) {
   return factor >= 1 ? 1 : static_cast<float>(factor);  // NaN stays NaN
 }
 
+std::span<const GradNormImpl> grad_norm_impls() {
+  static const auto rows = join_impls(grad_norm_impls_cpu(), grad_norm_impls_cuda());
+  return rows;
+}
+
 }  // namespace strobe

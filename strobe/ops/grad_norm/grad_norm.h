@@ -7,19 +7,18 @@
 
 namespace strobe {
 
-// The Euclidean norm of all gradients together: f32 tensors, contiguous; summed in double, in an
-// order that does not depend on the number of threads. Infinite or NaN when an element is.
-double grad_norm(Context& ctx, std::span<const Tensor> gradients);
-
-// The factor that brings a gradient of this norm to at most `max_norm` (as PyTorch's
-// clip_grad_norm_: min(1, max_norm/(norm + 1e-6))); 1 when max_norm is 0 (no clipping).
-float clip_factor(double norm, double max_norm);
+// norm = the Euclidean norm of all gradients together: f32 tensors, contiguous; squared and summed
+// in double, in an order that does not depend on the number of threads. `norm` is f32 and of one
+// element; infinite or NaN when a gradient is, or when the norm is beyond f32.
+void grad_norm(Context& ctx, std::span<const Tensor> gradients, const Tensor& norm);
 
 struct GradNormImpl {
   std::string_view name;
   std::string (*why_not)(DType dtype, const Device& device);
-  double (*run)(Context&, std::span<const Tensor>);
+  void (*run)(Context&, std::span<const Tensor> gradients, const Tensor& norm);
 };
-std::span<const GradNormImpl> grad_norm_impls();
+std::span<const GradNormImpl> grad_norm_impls();  // of all devices
+std::span<const GradNormImpl> grad_norm_impls_cpu();
+std::span<const GradNormImpl> grad_norm_impls_cuda();
 
 }  // namespace strobe

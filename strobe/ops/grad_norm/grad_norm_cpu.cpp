@@ -47,7 +47,7 @@ constexpr GradNormImpl row(std::string_view name) {
 
 }  // namespace
 
-std::span<const GradNormImpl> grad_norm_impls() {
+std::span<const GradNormImpl> grad_norm_impls_cpu() {
   static constexpr GradNormImpl kRows[] = {
       row<Isa::avx512_bf16, avx512_bf16::grad_norm_kernels>("cpu_avx512_bf16"),
       row<Isa::avx512, avx512::grad_norm_kernels>("cpu_avx512"),

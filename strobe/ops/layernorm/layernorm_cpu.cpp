@@ -10,14 +10,21 @@ namespace {
 
 constexpr int64_t kRowGrain = 4;  // fewer rows are not worth another thread
 
+// From row `begin` of a tensor that may be absent.
+template <class T>
+T* rows_from(const Tensor& tensor, int64_t begin) {
+  return tensor.has_data() ? tensor.as<T>() + begin * tensor.shape[1] : nullptr;
+}
+
 template <class T>
 void run_forward(const LayernormKernels<T>& kernels, const LayernormForward& args) {
   const int64_t rows = args.x.shape[0], columns = args.x.shape[1];
   parallel_ranges(rows, kRowGrain, [&](int64_t begin, int64_t end) {
-    kernels.forward(args.x.as<T>() + begin * columns, args.weight.as<float>(),
-                    args.bias.as<float>(), args.y.as<T>() + begin * columns,
-                    args.mean.as<float>() + begin, args.rstd.as<float>() + begin, end - begin,
-                    columns, args.epsilon);
+    kernels.forward(rows_from<T>(args.x, begin), rows_from<T>(args.branch, begin),
+                    rows_from<T>(args.residual, begin), args.weight.as<float>(),
+                    args.bias.as<float>(), rows_from<T>(args.y, begin),
+                    args.mean.as<float>() + begin, args.rstd.as<float>() + begin, begin,
+                    end - begin, columns, args.epsilon, args.dropout);
   });
 }
 
@@ -40,15 +47,14 @@ void run_backward(Context& ctx, const LayernormKernels<T>& kernels, const Layern
   const Arena::Scope scope(ctx.arena());
   const Tensor dweights = ctx.arena().allocate(MemoryUse::workspace, DType::f32, {parts, columns});
   const Tensor dbiases = ctx.arena().allocate(MemoryUse::workspace, DType::f32, {parts, columns});
-  const T* dresidual = args.dresidual.has_data() ? args.dresidual.as<T>() : nullptr;
   parallel_for_dynamic(parts, [&](int64_t part, int) {
     const int64_t begin = rows * part / parts, end = rows * (part + 1) / parts;
-    kernels.backward(args.x.as<T>() + begin * columns, args.weight.as<float>(),
+    kernels.backward(rows_from<T>(args.x, begin), args.weight.as<float>(),
                      args.mean.as<float>() + begin, args.rstd.as<float>() + begin,
-                     args.dy.as<T>() + begin * columns,
-                     dresidual == nullptr ? nullptr : dresidual + begin * columns,
-                     args.dx.as<T>() + begin * columns, dweights.as<float>() + part * columns,
-                     dbiases.as<float>() + part * columns, end - begin, columns);
+                     rows_from<T>(args.dy, begin), rows_from<T>(args.dresidual, begin),
+                     rows_from<T>(args.dx, begin), rows_from<T>(args.dbranch, begin),
+                     dweights.as<float>() + part * columns, dbiases.as<float>() + part * columns,
+                     begin, end - begin, columns, args.dropout);
   });
   sum_partials(dweights, args.dweight, args.accumulate);
   sum_partials(dbiases, args.dbias, args.accumulate);
@@ -73,7 +79,7 @@ constexpr LayernormImpl row(std::string_view name) {
 
 }  // namespace
 
-std::span<const LayernormImpl> layernorm_impls() {
+std::span<const LayernormImpl> layernorm_impls_cpu() {
   static constexpr LayernormImpl kRows[] = {
       row<Isa::avx512_bf16, avx512_bf16::layernorm_kernels>("cpu_avx512_bf16"),
       row<Isa::avx512, avx512::layernorm_kernels>("cpu_avx512"),

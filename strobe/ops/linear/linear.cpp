@@ -77,4 +77,9 @@ void linear_backward(Context& ctx, const LinearBackward& args) {
   select_linear(ctx, args.x.dtype).backward(ctx, args);
 }
 
+std::span<const LinearImpl> linear_impls() {
+  static const auto rows = join_impls(linear_impls_cpu(), linear_impls_cuda());
+  return rows;
+}
+
 }  // namespace strobe

@@ -39,6 +39,8 @@ void linear_forward(Context& ctx, const LinearForward& args);
 void linear_backward(Context& ctx, const LinearBackward& args);
 
 using LinearImpl = OpImpl<LinearForward, LinearBackward>;
-std::span<const LinearImpl> linear_impls();
+std::span<const LinearImpl> linear_impls();  // of all devices
+std::span<const LinearImpl> linear_impls_cpu();
+std::span<const LinearImpl> linear_impls_cuda();
 
 }  // namespace strobe

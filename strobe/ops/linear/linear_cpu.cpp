@@ -135,7 +135,7 @@ constexpr LinearImpl row(std::string_view name) {
 
 }  // namespace
 
-std::span<const LinearImpl> linear_impls() {
+std::span<const LinearImpl> linear_impls_cpu() {
   static constexpr LinearImpl kRows[] = {
       row<Isa::avx512_bf16, avx512_bf16::linear_kernels, avx512_bf16::few_rows_table>(
           "cpu_onednn_avx512_bf16"),

@@ -1,0 +1,43 @@
+#pragma once
+
+#include "strobe/core/context.h"
+#include "strobe/core/tensor.h"
+
+namespace strobe {
+
+// to = from: contiguous, of one type and as many elements; each in host memory or on the context's
+// device. On a GPU asynchronous, in the order of the context's stream: a host tensor must stay as
+// it is until then (HostBuffer), and one that is set is there after ctx.synchronize().
+void copy(Context& ctx, const Tensor& from, const Tensor& to);
+
+// The same at once, after everything that any device is at; for files and tests.
+void copy_now(const Tensor& from, const Tensor& to);
+
+// All bytes 0: contiguous, on the context's device.
+void clear(Context& ctx, const Tensor& tensor);
+
+// A copy of a host tensor on the context's device, in memory of its arena; where that is the host,
+// the tensor itself. An absent tensor stays absent. The host tensor must stay as it is until
+// ctx.synchronize().
+Tensor on_device(Context& ctx, const Tensor& host, MemoryUse use = MemoryUse::activations);
+
+// Host memory that a context's device copies to and from asynchronously (pinned, for a GPU).
+class HostBuffer {
+ public:
+  HostBuffer(const Context& ctx, int64_t bytes);
+  ~HostBuffer();
+  HostBuffer(const HostBuffer&) = delete;
+  HostBuffer& operator=(const HostBuffer&) = delete;
+
+  void* data() const { return data_; }
+  int64_t bytes() const { return bytes_; }
+  // A tensor at an offset of the buffer.
+  Tensor tensor(DType dtype, const Shape& shape, int64_t offset_bytes = 0) const;
+
+ private:
+  bool is_pinned_;
+  int64_t bytes_;
+  void* data_;
+};
+
+}  // namespace strobe

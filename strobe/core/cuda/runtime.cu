@@ -1,0 +1,205 @@
+#include "strobe/core/cuda/runtime.h"
+
+#include <cuda_runtime.h>
+
+#include "strobe/core/cuda/check.h"
+
+namespace strobe::cuda {
+namespace {
+
+// Is there code for this GPU? What the runtime says of one kernel holds for all.
+__global__ void probe_kernel() {}
+
+// Makes a device the current one, and puts the one before back.
+class CurrentDevice {
+ public:
+  explicit CurrentDevice(int index) {
+    cuda_check(cudaGetDevice(&before_), "asking for the current GPU");
+    if (before_ != index) cuda_check(cudaSetDevice(index), "choosing a GPU");
+  }
+  ~CurrentDevice() { cudaSetDevice(before_); }
+  CurrentDevice(const CurrentDevice&) = delete;
+  CurrentDevice& operator=(const CurrentDevice&) = delete;
+
+ private:
+  int before_ = 0;
+};
+
+std::string version(int number) { return fmt::format("{}.{}", number / 1000, number % 1000 / 10); }
+
+int driver_version() {
+  int driver = 0;
+  return cudaDriverGetVersion(&driver) == cudaSuccess ? driver : 0;
+}
+
+cudaStream_t as_stream(void* stream) { return static_cast<cudaStream_t>(stream); }
+cudaEvent_t as_event(void* event) { return static_cast<cudaEvent_t>(event); }
+
+}  // namespace
+
+int device_count() {
+  static const int count = [] {
+    int found = 0;
+    if (cudaGetDeviceCount(&found) == cudaSuccess) return found;
+    cudaGetLastError();
+    return 0;
+  }();
+  return count;
+}
+
+std::string why_not(int index) {
+  const int driver = driver_version(), needed = CUDART_VERSION;
+  if (driver == 0) return "there is no NVIDIA driver";
+  int count = 0;
+  const cudaError_t status = cudaGetDeviceCount(&count);
+  cudaGetLastError();
+  if (status == cudaErrorInsufficientDriver) {
+    return fmt::format("the NVIDIA driver supports CUDA {}, this build needs {}", version(driver),
+                       version(needed));
+  }
+  if (status == cudaErrorNoDevice || count == 0) return "there is no GPU";
+  if (status != cudaSuccess) return cudaGetErrorString(status);
+  if (index < 0 || index >= count) return fmt::format("there is no GPU {}, but {}", index, count);
+
+  const CurrentDevice current(index);
+  cudaFuncAttributes attributes;
+  const cudaError_t probe = cudaFuncGetAttributes(&attributes, probe_kernel);
+  cudaGetLastError();
+  if (probe == cudaSuccess) return "";
+  const CudaInfo gpu = info(index);
+  return fmt::format("{} has compute capability {}.{}, this build has code for {} ({})", gpu.name,
+                     gpu.capability / 10, gpu.capability % 10, STROBE_CUDA_ARCHITECTURES,
+                     cudaGetErrorString(probe));
+}
+
+CudaInfo info(int index) {
+  cudaDeviceProp properties;
+  cuda_check(cudaGetDeviceProperties(&properties, index), "asking for a GPU's properties");
+  return {.name = properties.name,
+          .capability = 10 * properties.major + properties.minor,
+          .multiprocessors = properties.multiProcessorCount,
+          .memory_bytes = static_cast<int64_t>(properties.totalGlobalMem),
+          .l2_bytes = properties.l2CacheSize,
+          .shared_bytes_per_block = static_cast<int64_t>(properties.sharedMemPerBlockOptin),
+          .driver = version(driver_version())};
+}
+
+void* allocate(int index, int64_t bytes) {
+  const CurrentDevice current(index);
+  void* memory = nullptr;
+  if (cudaMalloc(&memory, static_cast<size_t>(bytes)) == cudaSuccess) return memory;
+  cudaGetLastError();
+  return nullptr;
+}
+
+void release(int index, void* memory) {
+  const CurrentDevice current(index);
+  cudaFree(memory);
+}
+
+int64_t free_bytes(int index) {
+  const CurrentDevice current(index);
+  size_t free = 0, total = 0;
+  cuda_check(cudaMemGetInfo(&free, &total), "asking for a GPU's free memory");
+  return static_cast<int64_t>(free);
+}
+
+void* allocate_pinned(int64_t bytes) {
+  void* memory = nullptr;
+  cuda_check(cudaMallocHost(&memory, static_cast<size_t>(bytes)),
+             fmt::format("allocating {} bytes of pinned memory", bytes));
+  return memory;
+}
+
+void release_pinned(void* memory) { cudaFreeHost(memory); }
+
+void use(int index) { cuda_check(cudaSetDevice(index), "choosing a GPU"); }
+
+void* make_stream(int index) {
+  const CurrentDevice current(index);
+  cudaStream_t stream = nullptr;
+  cuda_check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "making a stream");
+  return stream;
+}
+
+void destroy_stream(void* stream) { cudaStreamDestroy(as_stream(stream)); }
+
+void synchronize(void* stream) {
+  cuda_check(cudaStreamSynchronize(as_stream(stream)), "waiting for the GPU");
+}
+
+void copy(void* to, const void* from, int64_t bytes, void* stream) {
+  if (bytes == 0) return;
+  cuda_check(
+      cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyDefault, as_stream(stream)),
+      "copying");
+}
+
+void fill(void* memory, int byte, int64_t bytes, void* stream) {
+  if (bytes == 0) return;
+  cuda_check(cudaMemsetAsync(memory, byte, static_cast<size_t>(bytes), as_stream(stream)),
+             "filling memory");
+}
+
+void copy_now(void* to, const void* from, int64_t bytes) {
+  cuda_check(cudaDeviceSynchronize(), "waiting for the GPU");
+  if (bytes == 0) return;
+  cuda_check(cudaMemcpy(to, from, static_cast<size_t>(bytes), cudaMemcpyDefault), "copying");
+}
+
+void* record_event(void* stream) {
+  cudaEvent_t event = nullptr;
+  cuda_check(cudaEventCreate(&event), "making an event");
+  cuda_check(cudaEventRecord(event, as_stream(stream)), "recording an event");
+  return event;
+}
+
+double seconds_between(void* begin, void* end) {
+  float ms = 0;
+  cuda_check(cudaEventSynchronize(as_event(end)), "waiting for an event");
+  cuda_check(cudaEventElapsedTime(&ms, as_event(begin), as_event(end)), "reading a time");
+  return 1e-3 * ms;
+}
+
+void wait_for_event(void* event) {
+  cuda_check(cudaEventSynchronize(as_event(event)), "waiting for an event");
+}
+
+void destroy_event(void* event) { cudaEventDestroy(as_event(event)); }
+
+bool is_capturing(void* stream) {
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  cuda_check(cudaStreamIsCapturing(as_stream(stream), &status), "asking about a capture");
+  return status != cudaStreamCaptureStatusNone;
+}
+
+void begin_capture(void* stream) {
+  cuda_check(cudaStreamBeginCapture(as_stream(stream), cudaStreamCaptureModeThreadLocal),
+             "beginning to record a graph");
+}
+
+void* end_capture(void* stream) {
+  cudaGraph_t graph = nullptr;
+  cuda_check(cudaStreamEndCapture(as_stream(stream), &graph), "recording a graph");
+  cudaGraphExec_t executable = nullptr;
+  const cudaError_t status = cudaGraphInstantiate(&executable, graph, 0);
+  cudaGraphDestroy(graph);
+  cuda_check(status, "making a graph ready");
+  return executable;
+}
+
+void abandon_capture(void* stream) noexcept {
+  cudaGraph_t graph = nullptr;
+  cudaStreamEndCapture(as_stream(stream), &graph);
+  if (graph != nullptr) cudaGraphDestroy(graph);
+  cudaGetLastError();
+}
+
+void launch_graph(void* graph, void* stream) {
+  cuda_check(cudaGraphLaunch(static_cast<cudaGraphExec_t>(graph), as_stream(stream)),
+             "launching a graph");
+}
+
+void destroy_graph(void* graph) { cudaGraphExecDestroy(static_cast<cudaGraphExec_t>(graph)); }
+
+}  // namespace strobe::cuda

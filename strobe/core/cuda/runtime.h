@@ -1,0 +1,47 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "strobe/core/device.h"
+
+// What core needs of the CUDA runtime; nothing else in core knows it. In a build without CUDA,
+// runtime_absent.cpp says that there is no device, and nothing else of it can be reached.
+//
+// Streams, events and graphs are the runtime's, as void*. Failures throw Error.
+namespace strobe::cuda {
+
+int device_count();
+std::string why_not(int index);  // as why_no_cuda()
+CudaInfo info(int index);        // of an existing device
+
+void* allocate(int index, int64_t bytes);  // null when the device refuses
+void release(int index, void* memory);
+int64_t free_bytes(int index);
+void* allocate_pinned(int64_t bytes);  // host memory that copies to and from asynchronously
+void release_pinned(void* memory);
+
+void use(int index);  // as the thread's current device
+void* make_stream(int index);
+void destroy_stream(void* stream);
+void synchronize(void* stream);
+
+// Between any two of host and device; asynchronous where the host's memory is pinned.
+void copy(void* to, const void* from, int64_t bytes, void* stream);
+void fill(void* memory, int byte, int64_t bytes, void* stream);
+// Waits for all streams of all devices, and returns when done.
+void copy_now(void* to, const void* from, int64_t bytes);
+
+void* record_event(void* stream);
+double seconds_between(void* begin, void* end);  // waits for `end`
+void wait_for_event(void* event);                // the host does
+void destroy_event(void* event);
+
+bool is_capturing(void* stream);
+void begin_capture(void* stream);
+void* end_capture(void* stream);  // a graph that can be launched
+void abandon_capture(void* stream) noexcept;
+void launch_graph(void* graph, void* stream);
+void destroy_graph(void* graph);
+
+}  // namespace strobe::cuda

@@ -1,0 +1,24 @@
+// In place of the ops' CUDA files where Strobe is built without CUDA.
+#include "strobe/ops/adamw/adamw.h"
+#include "strobe/ops/cast/cast.h"
+#include "strobe/ops/cross_entropy/cross_entropy.h"
+#include "strobe/ops/dropout_add/dropout_add.h"
+#include "strobe/ops/embedding/embedding.h"
+#include "strobe/ops/gelu/gelu.h"
+#include "strobe/ops/grad_norm/grad_norm.h"
+#include "strobe/ops/layernorm/layernorm.h"
+#include "strobe/ops/linear/linear.h"
+
+namespace strobe {
+
+std::span<const AdamWImpl> adamw_impls_cuda() { return {}; }
+std::span<const CastImpl> cast_impls_cuda() { return {}; }
+std::span<const CrossEntropyImpl> cross_entropy_impls_cuda() { return {}; }
+std::span<const DropoutAddImpl> dropout_add_impls_cuda() { return {}; }
+std::span<const EmbeddingImpl> embedding_impls_cuda() { return {}; }
+std::span<const GeluImpl> gelu_impls_cuda() { return {}; }
+std::span<const GradNormImpl> grad_norm_impls_cuda() { return {}; }
+std::span<const LayernormImpl> layernorm_impls_cuda() { return {}; }
+std::span<const LinearImpl> linear_impls_cuda() { return {}; }
+
+}  // namespace strobe
