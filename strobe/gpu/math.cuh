@@ -1,7 +1,7 @@
 #pragma once
 
-// Functions that are one instruction, where its accuracy is enough and a compiler flag for the whole
-// file would be too much.
+// Functions of one instruction, where its accuracy is enough and a flag for the whole file would be
+// too much.
 namespace strobe {
 
 // 2^x to two units in the last place; 0 below 2^−126, 0 for −∞.

@@ -6,7 +6,7 @@
 //
 //   accumulator [16, 8]   0, 1: (g, 2c), (g, 2c + 1)       2, 3: the same of row g + 8
 //   A [16, 16], 16-bit    a register holds the columns 2c, 2c + 1 (low, high half) of
-//                         0: row g   1: row g + 8   2: row g, columns + 8   3: row g + 8, columns + 8
+//                         0: row g   1: row g + 8   2: row g, columns + 8   3: row g + 8, the same
 //   B [16, 8], 16-bit     a register holds the rows 2c, 2c + 1 of column g;  1: rows + 8
 //   A [16, 8], tf32       0: (g, c)   1: (g + 8, c)   2: (g, c + 4)   3: (g + 8, c + 4)
 //   B [8, 8], tf32        0: (c, g)   1: (c + 4, g)
