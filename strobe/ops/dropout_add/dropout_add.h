@@ -9,9 +9,8 @@
 namespace strobe {
 
 // Dropout with residual add: y = residual + Z∘x, Z = 0 or 1/keep by position, 1 without dropout.
-// Element e (counted row-major from 0) falls where byte e mod 16 (little-endian, words in order) of
-// philox({e/16 low, e/16 high, 0, 0}, dropout.key), 10 rounds, is below dropout.threshold.
-// Tensors are alike, f32 or bf16, contiguous, of any shape; arithmetic in f32.
+// Which elements fall: strobe/core/element_dropout.h.
+// Tensors are alike, f32 or bf16 (on a GPU also f16), contiguous, of any shape; arithmetic in f32.
 struct DropoutAddForward {
   Tensor x;
   Tensor residual;  // or absent: 0

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "strobe/core/element_dropout.h"
 #include "strobe/ops/dropout_add/dropout_add_reference.h"
 #include "tests/testkit/compare.h"
 #include "tests/testkit/conformance.h"
@@ -23,8 +24,8 @@ std::string draw_case(Random& random) {
       "n={} p={} dtype={} residual={} inplace={} seed={}",
       testing::pick(random, std::vector<int>{0, 1, 15, 16, 17, 255, 257, 1000, 4096, 4097, 20001}),
       testing::pick(random, std::vector<double>{0, 0.1, 0.5, 0.9}),
-      testing::pick(random, std::vector<DType>{DType::f32, DType::bf16}), random.below(2),
-      random.below(3), random.below(1000000));
+      testing::pick(random, std::vector<DType>{DType::f32, DType::f16, DType::bf16}),
+      random.below(2), random.below(3), random.below(1000000));
 }
 
 // One multiplication and one addition in f32, then the rounding to the type.
@@ -78,8 +79,20 @@ void run_mask_case(Context& ctx, const CaseLine& c) {
 
 TEST(DropoutAdd, DropsExactlyTheElementsOfTheDefinition) {
   testing::run_conformance("dropout_add", dropout_add_impls(),
-                           {"n=70001 p=0.5 dtype=f32 seed=7", "n=513 p=0.5 dtype=bf16 seed=8"},
+                           {"n=70001 p=0.5 dtype=f32 seed=7", "n=513 p=0.5 dtype=bf16 seed=8",
+                            "n=513 p=0.5 dtype=f16 seed=9"},
                            run_mask_case);
+}
+
+TEST(DropoutAdd, OneElementsDecisionIsTheDefinitions) {
+  const Dropout dropout = Dropout::with(0.3, random_key(1, 2, 3));
+  for (const int64_t first : {int64_t{0}, (int64_t{1} << 36) - 40}) {
+    for (int64_t e = first; e < first + 100; ++e) {
+      EXPECT_EQ(dropout_keeps_element(dropout.threshold, dropout.key, e),
+                dropout_factor_reference(dropout, e) != 0)
+          << "at " << e;
+    }
+  }
 }
 
 TEST(DropoutAdd, KeepRateIsTheProbability) {

@@ -10,8 +10,8 @@ namespace strobe {
 // What layernorm_cpu.cpp calls on each thread, for tensors of T.
 template <class T>
 struct LayernormKernels {
-  // Sets y, mean and rstd of `rows` rows, the first of which is row `first` of the whole tensor; and
-  // first of all, unless `branch` is null, x = residual + Z∘branch. residual may be null; x may be
+  // Sets y, mean and rstd of `rows` rows, the first of which is row `first` of the whole tensor;
+  // before that, unless `branch` is null, x = residual + Z∘branch. residual may be null; x may be
   // branch or residual.
   void (*forward)(T* x, const T* branch, const T* residual, const float* weight, const float* bias,
                   T* y, float* mean, float* rstd, int64_t first, int64_t rows, int64_t columns,

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "strobe/core/element_dropout.h"
 #include "strobe/ops/layernorm/layernorm_reference.h"
 #include "tests/testkit/compare.h"
 #include "tests/testkit/conformance.h"
@@ -17,11 +18,14 @@ using Doubles = std::vector<double>;
 constexpr float kEpsilon = 1e-5f;
 
 std::string draw_case(Random& random) {
-  return fmt::format("rows={} c={} dtype={} residual={} inplace={} accumulate={} seed={}",
-                     testing::pick(random, std::vector<int>{1, 2, 3, 5, 17, 64}),
-                     testing::pick(random, std::vector<int>{1, 7, 15, 16, 17, 63, 100, 768, 1023}),
-                     testing::pick(random, std::vector<DType>{DType::f32, DType::bf16}),
-                     random.below(2), random.below(2), random.below(2), random.below(1000000));
+  return fmt::format(
+      "rows={} c={} dtype={} residual={} inplace={} accumulate={} branch={} p={} seed={}",
+      testing::pick(random, std::vector<int>{1, 2, 3, 5, 17, 64}),
+      testing::pick(random,
+                    std::vector<int>{1, 7, 15, 16, 17, 63, 100, 256, 768, 1023, 1600, 5000}),
+      testing::pick(random, std::vector<DType>{DType::f32, DType::f16, DType::bf16}),
+      random.below(2), random.below(2), random.below(2), random.below(2),
+      testing::pick(random, std::vector<double>{0, 0.1, 0.5}), random.below(1000000));
 }
 
 // The plain computation in f32 that as_good_as_plain() measures against: the definition, term by
@@ -73,66 +77,115 @@ Doubles operator+(Doubles a, const Doubles& b) {
   return a;
 }
 
+// residual + Z∘branch by the definition; an empty residual stands for 0.
+Doubles add_dropped(const Doubles& branch, const Doubles& residual, const Dropout& dropout) {
+  Doubles sum(branch.size());
+  for (size_t e = 0; e < sum.size(); ++e) {
+    const bool keeps =
+        dropout_keeps_element(dropout.threshold, dropout.key, static_cast<int64_t>(e));
+    sum[e] = (residual.empty() ? 0 : residual[e]) +
+             (keeps ? branch[e] / (1 - dropout.probability()) : 0);
+  }
+  return sum;
+}
+
+// The tensors of one case and both calls. `residual` is the forward pass's with a branch, and in
+// any case the gradient that bypasses the layer.
+struct Layer {
+  LayernormForward forward;
+  LayernormBackward backward;
+  Doubles branch, residual, dy, dresidual, dweight, dbias;  // before the calls
+
+  Layer(const CaseLine& c, testing::TensorSource& make) {
+    const Shape rows = {c.number("rows"), c.number("c")}, columns = {rows[1]};
+    const DType dtype = c.dtype();
+    const bool is_in_place = c.is_set("inplace");
+    Dropout dropout;
+    forward = {.x = make.normal(dtype, rows),
+               .weight = make.normal(DType::f32, columns),
+               .bias = make.normal(DType::f32, columns),
+               .y = make.empty(dtype, rows),
+               .mean = make.empty(DType::f32, {rows[0]}),
+               .rstd = make.empty(DType::f32, {rows[0]}),
+               .epsilon = kEpsilon};
+    const Tensor dresidual_tensor = make.normal(dtype, rows);
+    backward = {.x = forward.x,
+                .weight = forward.weight,
+                .mean = forward.mean,
+                .rstd = forward.rstd,
+                .dy = make.normal(dtype, rows),
+                .dx = is_in_place ? dresidual_tensor : make.empty(dtype, rows),
+                .dweight = make.normal(DType::f32, columns),
+                .dbias = make.normal(DType::f32, columns),
+                .accumulate = c.is_set("accumulate")};
+    if (c.is_set("residual")) backward.dresidual = dresidual_tensor;
+    if (c.is_set("branch")) {
+      forward.branch = make.normal(dtype, rows);
+      if (c.is_set("residual")) forward.residual = make.normal(dtype, rows);
+      forward.x = !is_in_place           ? make.empty(dtype, rows)
+                  : c.is_set("residual") ? forward.residual
+                                         : forward.branch;
+      backward.x = forward.x;
+      forward.dropout = Dropout::with(c.real("p"), random_key(make.random.below(1000), 3, 5));
+      backward.dropout = forward.dropout;
+      backward.dbranch = is_in_place ? backward.dy : make.empty(dtype, rows);
+    }
+    const Doubles none(forward.x.numel(), 0.0), no_sums(rows[1], 0.0);
+    const auto before = [](const Tensor& tensor, bool is_there, const Doubles& otherwise) {
+      return is_there ? testing::to_doubles(tensor) : otherwise;
+    };
+    branch = before(forward.branch, c.is_set("branch"), {});
+    residual = before(forward.residual, forward.residual.has_data(), {});
+    dy = testing::to_doubles(backward.dy);
+    dresidual = before(backward.dresidual, c.is_set("residual"), none);
+    dweight = before(backward.dweight, backward.accumulate, no_sums);
+    dbias = before(backward.dbias, backward.accumulate, no_sums);
+  }
+};
+
 void run_case(Context& ctx, const CaseLine& c) {
-  const int64_t rows = c.number("rows"), columns = c.number("c");
+  const int64_t columns = c.number("c");
   const DType dtype = c.dtype();
   testing::TensorSource make{ctx.arena(), c.random()};
-  const Tensor x = make.normal(dtype, {rows, columns});
-  const Tensor weight = make.normal(DType::f32, {columns});
-  const Tensor bias = make.normal(DType::f32, {columns});
-  const Tensor dy = make.normal(dtype, {rows, columns});
-  const Tensor y = make.empty(dtype, {rows, columns});
-  const Tensor mean = make.empty(DType::f32, {rows}), rstd = make.empty(DType::f32, {rows});
-  const Tensor residual = make.normal(dtype, {rows, columns});
-  const Tensor dx = c.is_set("inplace") ? residual : make.empty(dtype, {rows, columns});
-  const Tensor dweight = make.empty(DType::f32, {columns});
-  const Tensor dbias = make.empty(DType::f32, {columns});
-  if (c.is_set("accumulate")) {
-    testing::fill_normal(dweight, make.random);
-    testing::fill_normal(dbias, make.random);
-  }
-  const Doubles zeros(rows * columns, 0.0), no_sums(columns, 0.0);
-  const Doubles added = c.is_set("residual") ? testing::to_doubles(residual) : zeros;
-  const Doubles dweight0 = c.is_set("accumulate") ? testing::to_doubles(dweight) : no_sums;
-  const Doubles dbias0 = c.is_set("accumulate") ? testing::to_doubles(dbias) : no_sums;
-  const Doubles xs = testing::to_doubles(x), ws = testing::to_doubles(weight),
-                bs = testing::to_doubles(bias), dys = testing::to_doubles(dy);
+  const Layer layer(c, make);
+  const LayernormForward& forward = layer.forward;
+  const LayernormBackward& backward = layer.backward;
   {
-    const testing::InputsUnchanged inputs({x, weight, bias, dy});
-    layernorm_forward(ctx, {.x = x,
-                            .weight = weight,
-                            .bias = bias,
-                            .y = y,
-                            .mean = mean,
-                            .rstd = rstd,
-                            .epsilon = kEpsilon});
-    layernorm_backward(ctx, {.x = x,
-                             .weight = weight,
-                             .mean = mean,
-                             .rstd = rstd,
-                             .dy = dy,
-                             .dresidual = c.is_set("residual") ? residual : Tensor{},
-                             .dx = dx,
-                             .dweight = dweight,
-                             .dbias = dbias,
-                             .accumulate = c.is_set("accumulate")});
+    const testing::InputsUnchanged parameters({forward.weight, forward.bias});
+    layernorm_forward(ctx, forward);
+    const testing::InputsUnchanged inputs({forward.x, forward.y, forward.mean, forward.rstd});
+    layernorm_backward(ctx, backward);
   }
+  // One multiplication and one addition in f32, then the rounding to the type.
+  const double rounding = 0.5 * epsilon_of(dtype) + 2e-7;
+  const Doubles xs = testing::to_doubles(forward.x);
+  if (c.is_set("branch")) {
+    EXPECT_TRUE(testing::is_close(
+        "x", xs, add_dropped(layer.branch, layer.residual, forward.dropout), rounding, 1e-6));
+    EXPECT_TRUE(testing::is_close(
+        "dbranch", testing::to_doubles(backward.dbranch),
+        add_dropped(testing::to_doubles(backward.dx), {}, backward.dropout), rounding, 0));
+  }
+  const Doubles ws = testing::to_doubles(forward.weight), bs = testing::to_doubles(forward.bias);
   const auto reference = layernorm_forward_reference(xs, ws, bs, kEpsilon);
-  const auto gradients = layernorm_backward_reference(xs, ws, dys, kEpsilon);
-  const Plain plain = plain_layernorm(xs, ws, bs, dys, added, dtype);
+  const auto gradients = layernorm_backward_reference(xs, ws, layer.dy, kEpsilon);
+  const Plain plain = plain_layernorm(xs, ws, bs, layer.dy, layer.dresidual, dtype);
   // Terms of size 1 may cancel in each.
   const auto expect_good = [&](const char* name, const Tensor& actual, const Doubles& plain_values,
-                               const Doubles& exact, int64_t row) {
+                               const Doubles& exact) {
     EXPECT_TRUE(testing::as_good_as_plain(name, testing::to_doubles(actual), plain_values, exact,
-                                          row, actual.dtype, 1));
+                                          columns, actual.dtype, 1));
   };
-  expect_good("y", y, plain.y, reference.y, columns);
-  expect_good("dx", dx, plain.dx, gradients.dx + added, columns);
-  expect_good("dweight", dweight, plain.dweight + dweight0, gradients.dweight + dweight0, columns);
-  expect_good("dbias", dbias, plain.dbias + dbias0, gradients.dbias + dbias0, columns);
+  expect_good("y", forward.y, plain.y, reference.y);
+  expect_good("dx", backward.dx, plain.dx, gradients.dx + layer.dresidual);
+  expect_good("dweight", backward.dweight, plain.dweight + layer.dweight,
+              gradients.dweight + layer.dweight);
+  expect_good("dbias", backward.dbias, plain.dbias + layer.dbias, gradients.dbias + layer.dbias);
   // A mean of n numbers and its square root: a few roundings each, relative to the inputs' size.
-  EXPECT_TRUE(testing::is_close("mean", testing::to_doubles(mean), reference.mean, 1e-6, 1e-6));
-  EXPECT_TRUE(testing::is_close("rstd", testing::to_doubles(rstd), reference.rstd, 1e-5, 0));
+  EXPECT_TRUE(
+      testing::is_close("mean", testing::to_doubles(forward.mean), reference.mean, 1e-6, 1e-6));
+  EXPECT_TRUE(
+      testing::is_close("rstd", testing::to_doubles(forward.rstd), reference.rstd, 1e-5, 0));
 }
 
 TEST(Layernorm, ConformsToReference) {
