@@ -30,6 +30,6 @@ int main() {
   // The first query sees the first key only, so its result is that key's value.
   const float error = std::abs(out[0] - v[0]);
   std::printf("%s: out[0] = %g, v[0] = %g\n",
-              std::string(select_attention(ctx, problem_of(args)).name).c_str(), out[0], v[0]);
+              std::string(select_attention(ctx, problem_of(ctx, args)).name).c_str(), out[0], v[0]);
   return error <= 1e-6f ? 0 : 1;
 }

@@ -136,7 +136,7 @@ Choice choose(strobe_context* context, const strobe_attention* attention) {
   const auto args = common_from<AttentionForward>(known_fields("attention", attention));
   check(args.q.rank() == 4 && args.k.rank() == 4, "q and k have rank ", args.q.rank(), " and ",
         args.k.rank(), ", allowed is 4");
-  AttentionProblem problem = problem_of(args);
+  AttentionProblem problem = problem_of(ctx, args);
   problem.needs_backward = true;
   return {problem, &select_attention(ctx, problem)};
 }

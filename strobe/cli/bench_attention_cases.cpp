@@ -111,7 +111,7 @@ AttentionTensors make_tensors(Context& ctx, const AttentionCase& c) {
   b.scale = f.scale;
   b.mask = f.mask;
   b.dropout = f.dropout;
-  const int64_t saved_bytes = attention_saved_bytes(ctx, problem_of(b));
+  const int64_t saved_bytes = attention_saved_bytes(ctx, problem_of(ctx, b));
   f.saved = ctx.arena().allocate(MemoryUse::attention, DType::f32, {(saved_bytes + 3) / 4});
   b.saved = f.saved;
   return {.forward = f, .backward = b};

@@ -95,7 +95,7 @@ class MaskCalls {
     return {{"kind", "mask"},
             {"name", c.name},
             {"mask", to_text(c.mask.kind)},
-            {"attention_impl", select_attention(ctx_, problem_of(call_)).name},
+            {"attention_impl", select_attention(ctx_, problem_of(ctx_, call_)).name},
             {"entries", call_.q.shape[1] * call_.k.shape[1]},
             {"visible", visible},
             {"probability_sum_error", probability_sum_error()}};

@@ -182,7 +182,7 @@ void Gpt2Pass::forward_attention(int64_t block) {
       .dropout = block_dropout(block, Branch::attention_probabilities),
   };
   if (training_ != nullptr) {
-    AttentionProblem problem = problem_of(attention);
+    AttentionProblem problem = problem_of(ctx_, attention);
     problem.needs_backward = true;
     const int64_t bytes = attention_saved_bytes(ctx_, problem);
     a.saved = ctx_.arena().allocate(MemoryUse::attention, DType::f32, {(bytes + 3) / 4});

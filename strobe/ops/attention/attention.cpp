@@ -24,13 +24,13 @@ void check_i32_vector(const char* name, const Tensor& x, int64_t size) {
   check(x.is_contiguous(), name, " has stride ", x.strides[0], ", must be contiguous");
 }
 
-// Whether the values of x may be read here: device memory is checked by nobody.
+// Whether the values of x may be read here: those in a GPU's memory are checked by nobody.
 bool is_readable(const Tensor& x) { return x.device == DeviceKind::cpu; }
 
 // What all passes share.
 void check_types_and_heads(DType dtype, int64_t heads_q, const char* k_name, int64_t heads_kv,
                            int64_t head_dim) {
-  check(dtype == DType::f32 || dtype == DType::bf16, "q is ", dtype, ", allowed are f32 and bf16");
+  check(dtype != DType::i32, "q is ", dtype, ", allowed are f32, f16 and bf16");
   check(head_dim >= kHeadDimStep && head_dim <= kMaxHeadDim && head_dim % kHeadDimStep == 0,
         "head_dim is ", head_dim, ", allowed are the multiples of ", kHeadDimStep, " from ",
         kHeadDimStep, " to ", kMaxHeadDim);
@@ -159,9 +159,13 @@ void validate_decode(const AttentionDecode& a, DeviceKind device) {
   const int64_t capacity = a.k_cache.shape[1], heads_kv = a.k_cache.shape[2];
   const DType dtype = a.q.dtype, cache_dtype = a.k_cache.dtype;
   check_types_and_heads(dtype, heads_q, "k_cache", heads_kv, head_dim);
-  check(dtype == DType::f32 ? cache_dtype != DType::i32 : cache_dtype == DType::bf16, "k_cache is ",
-        cache_dtype, ", allowed with q in ", dtype,
-        dtype == DType::f32 ? " are f32, f16 and bf16" : " is bf16");
+  if (dtype == DType::f32) {
+    check(cache_dtype != DType::i32, "k_cache is ", cache_dtype,
+          ", allowed with q in f32 are f32, f16 and bf16");
+  } else {
+    check(cache_dtype == dtype, "k_cache is ", cache_dtype, ", allowed with q in ", dtype, " is ",
+          dtype);
+  }
   check_bthd("q", a.q, a.q.shape, dtype);
   check_bthd("k_cache", a.k_cache, {batch, capacity, heads_kv, head_dim}, cache_dtype);
   check_bthd("v_cache", a.v_cache, a.k_cache.shape, cache_dtype);
@@ -187,7 +191,7 @@ void validate_saved(const Tensor& saved, const AttentionImpl& impl, int64_t need
 }
 
 template <class Args>
-AttentionProblem problem_of_any(const Args& a) {
+AttentionProblem problem_of_any(const Context& ctx, const Args& a) {
   AttentionProblem problem = {
       .batch = a.q.shape[0],
       .seq_q = a.q.shape[1],
@@ -202,10 +206,14 @@ AttentionProblem problem_of_any(const Args& a) {
       .has_padding = a.padding.key_begin.has_data() || a.padding.key_end.has_data() ||
                      a.padding.query_begin.has_data() || a.padding.query_end.has_data(),
       .is_packed = a.cu_seqlens_q.has_data(),
+      .is_deterministic = ctx.is_deterministic(),
   };
   if (!problem.is_packed) return problem;
   problem.batch = a.cu_seqlens_q.shape[0] - 1;
-  if (!is_readable(a.cu_seqlens_q)) return problem;
+  if (!is_readable(a.cu_seqlens_q)) {
+    problem.packed_pairs = problem.packed_pairs_max = problem.seq_q * problem.seq_k;
+    return problem;
+  }
   const auto* cu_q = a.cu_seqlens_q.template as<int32_t>();
   const auto* cu_k = a.cu_seqlens_k.template as<int32_t>();
   for (int64_t s = 0; s < problem.batch; ++s) {
@@ -218,19 +226,20 @@ AttentionProblem problem_of_any(const Args& a) {
 
 }  // namespace
 
-AttentionProblem problem_of(const AttentionForward& args) {
-  AttentionProblem problem = problem_of_any(args);
+AttentionProblem problem_of(const Context& ctx, const AttentionForward& args) {
+  AttentionProblem problem = problem_of_any(ctx, args);
   problem.needs_backward = args.saved.has_data();
   return problem;
 }
 
-AttentionProblem problem_of(const AttentionBackward& args) {
-  AttentionProblem problem = problem_of_any(args);
+AttentionProblem problem_of(const Context& ctx, const AttentionBackward& args) {
+  AttentionProblem problem = problem_of_any(ctx, args);
   problem.needs_backward = true;
+  problem.has_dbias = args.dbias.has_data();
   return problem;
 }
 
-AttentionProblem problem_of(const AttentionDecode& args) {
+AttentionProblem problem_of(const Context& ctx, const AttentionDecode& args) {
   return {.batch = args.q.shape[0],
           .seq_q = args.q.shape[1],
           .seq_k = args.k_cache.shape[1],
@@ -239,7 +248,8 @@ AttentionProblem problem_of(const AttentionDecode& args) {
           .head_dim = args.q.shape[3],
           .dtype = args.q.dtype,
           .mask = args.mask,
-          .is_decode = true};
+          .is_decode = true,
+          .is_deterministic = ctx.is_deterministic()};
 }
 
 std::span<const AttentionImpl> attention_impls() {
@@ -308,7 +318,7 @@ int64_t attention_saved_bytes(const Context& ctx, const AttentionProblem& proble
 void attention_forward(Context& ctx, const AttentionForward& args) {
   const Context::Timer timer(ctx, "attention");
   validate_common(args, ctx.device().kind);
-  const AttentionProblem problem = problem_of(args);
+  const AttentionProblem problem = problem_of(ctx, args);
   const AttentionImpl& impl = select_attention(ctx, problem);
   if (args.saved.has_data()) validate_saved(args.saved, impl, impl.saved_bytes(problem));
   impl.forward(ctx, args);
@@ -322,11 +332,19 @@ void attention_backward(Context& ctx, const AttentionBackward& args) {
   check_bthd("dq", args.dq, args.q.shape, args.q.dtype);
   check_bthd("dk", args.dk, args.k.shape, args.q.dtype);
   check_bthd("dv", args.dv, args.v.shape, args.q.dtype);
-  for (const auto& [name, x] :
-       {std::pair{"dout", args.dout}, {"dq", args.dq}, {"dk", args.dk}, {"dv", args.dv}}) {
-    check(x.device == device, name, " is on ", x.device, ", the context on ", device);
+  for (const auto& [name, x] : {std::pair{"dout", args.dout},
+                                {"dq", args.dq},
+                                {"dk", args.dk},
+                                {"dv", args.dv},
+                                {"dbias", args.dbias}}) {
+    check(!x.has_data() || x.device == device, name, " is on ", x.device, ", the context on ",
+          device);
   }
-  const AttentionProblem problem = problem_of(args);
+  if (args.dbias.has_data()) {
+    check(args.bias.has_data(), "dbias is given without a bias");
+    check_contiguous("dbias", args.dbias, DType::f32, args.bias.shape);
+  }
+  const AttentionProblem problem = problem_of(ctx, args);
   const AttentionImpl& impl = select_attention(ctx, problem);
   const int64_t needed = impl.saved_bytes(problem);
   check(needed == 0 || args.saved.has_data(), "saved is absent, ", impl.name, " keeps ", needed,
@@ -338,7 +356,7 @@ void attention_backward(Context& ctx, const AttentionBackward& args) {
 void attention_decode(Context& ctx, const AttentionDecode& args) {
   const Context::Timer timer(ctx, "attention");
   validate_decode(args, ctx.device().kind);
-  select_attention(ctx, problem_of(args)).decode(ctx, args);
+  select_attention(ctx, problem_of(ctx, args)).decode(ctx, args);
 }
 
 }  // namespace strobe

@@ -24,8 +24,11 @@ namespace strobe {
 // masked key gets dk = dv = 0. Whatever lies in padding, NaN included, changes nothing else.
 //
 // Layout "bthd": [batch, time, heads, head_dim]; any strides as long as head_dim is contiguous, so
-// a packed QKV projection is three views of one buffer. Element types f32 and bf16, all four alike.
-// head_dim is a multiple of 8 from 8 to 256.
+// a packed QKV projection is three views of one buffer. Element types f32, f16 and bf16, all four
+// alike (f16 on a GPU only). head_dim is a multiple of 8 from 8 to 256.
+//
+// On a GPU all tensors lie in its memory, and what they hold is not checked: positions and lengths
+// out of range give wrong results, though nothing outside the tensors is read.
 
 // Optional restrictions of which keys are visible, beside the mask.
 struct AttentionPadding {
@@ -58,6 +61,9 @@ struct AttentionForward {
 struct AttentionBackward {
   Tensor q, k, v, out, lse, dout;  // as in the forward pass; dout like out
   Tensor dq, dk, dv;               // like q, k, v       set
+  // The gradient of the bias, dS of docs/attention_backward.md summed over the dimensions in which
+  // the bias is broadcast: f32, contiguous, in the bias' shape   set. Absent when nobody wants it.
+  Tensor dbias;
   float scale = 0;
   Mask mask;
   AttentionPadding padding;
@@ -70,9 +76,9 @@ struct AttentionBackward {
 // The newest Tq positions of each sequence against its cache, as generation needs it: the last Tq
 // rows of a causal (or window) forward pass over the sequence's cache_lengths[b] keys.
 struct AttentionDecode {
-  Tensor q;  // [B, Tq, Hq, D], f32 or bf16
-  // [B, capacity, Hkv, D], alike: f32, f16 or bf16 with q in f32, bf16 with q in bf16. Whatever
-  // lies behind a sequence's length, NaN included, changes nothing.
+  Tensor q;  // [B, Tq, Hq, D], f32, f16 or bf16
+  // [B, capacity, Hkv, D], alike: f32, f16 or bf16 with q in f32, else as q. Whatever lies behind a
+  // sequence's length, NaN included, changes nothing.
   Tensor k_cache, v_cache;
   // i32 [B], each in [0, capacity]: keys of each sequence, those of the Tq newest positions
   // included. A query in front of the first key (Tq > length) gives 0.
@@ -86,7 +92,8 @@ struct AttentionDecode {
 // that the context allows can run the problem (then with each one's reason).
 void attention_forward(Context& ctx, const AttentionForward& args);
 
-// Bit-reproducible for a given shape and thread count.
+// Bit-reproducible for a given shape and thread count on a CPU; on a GPU where the context is
+// deterministic.
 void attention_backward(Context& ctx, const AttentionBackward& args);
 
 // For any shape and thread count the same bits, and for each sequence the same bits whatever else
@@ -97,23 +104,28 @@ void attention_decode(Context& ctx, const AttentionDecode& args);
 struct AttentionProblem {
   int64_t batch = 0;             // sequences, also when packed
   int64_t seq_q = 0, seq_k = 0;  // packed: the sums over all sequences
-  int64_t packed_pairs = 0;      // packed: Σ Tq·Tk over the sequences
-  int64_t packed_pairs_max = 0;  // packed: the largest Tq·Tk of a sequence
+  // Packed: Σ Tq·Tk over the sequences, and the largest Tq·Tk of a sequence. Where the lengths lie
+  // in a GPU's memory, the most that they could be: those of one sequence with all rows.
+  int64_t packed_pairs = 0;
+  int64_t packed_pairs_max = 0;
   int64_t heads_q = 0, heads_kv = 0;
   int64_t head_dim = 0;
   DType dtype = DType::f32;
   Mask mask;
   bool has_dropout = false;
   bool has_bias = false;
+  bool has_dbias = false;  // the bias' gradient is wanted
   bool has_padding = false;
   bool is_packed = false;
-  bool needs_backward = false;  // a backward pass follows or is this
-  bool is_decode = false;       // then seq_k is the capacity of the cache
+  bool needs_backward = false;    // a backward pass follows or is this
+  bool is_decode = false;         // then seq_k is the capacity of the cache
+  bool is_deterministic = false;  // the context's wish
 };
 
-AttentionProblem problem_of(const AttentionForward& args);
-AttentionProblem problem_of(const AttentionBackward& args);
-AttentionProblem problem_of(const AttentionDecode& args);
+// Reads no device memory. That of a forward pass needs a backward where `saved` is given.
+AttentionProblem problem_of(const Context& ctx, const AttentionForward& args);
+AttentionProblem problem_of(const Context& ctx, const AttentionBackward& args);
+AttentionProblem problem_of(const Context& ctx, const AttentionDecode& args);
 
 // A row of the table of implementations.
 struct AttentionImpl {

@@ -59,7 +59,7 @@ struct Tensors {
     backward.scale = forward.scale;
     backward.mask = forward.mask;
     backward.dropout = forward.dropout;
-    const int64_t saved_bytes = attention_saved_bytes(ctx, problem_of(backward));
+    const int64_t saved_bytes = attention_saved_bytes(ctx, problem_of(ctx, backward));
     if (saved_bytes == 0) return;
     saved = ctx.arena().allocate(MemoryUse::attention, DType::f32, {(saved_bytes + 3) / 4});
     forward.saved = backward.saved = saved;

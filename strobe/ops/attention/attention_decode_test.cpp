@@ -165,7 +165,7 @@ void expect_zero_rows(const Doubles& actual, const Doubles& exact, int64_t row) 
 
 void expect_conforms(Context& ctx, const CaseLine& c) {
   const Problem p(ctx, c);
-  const AttentionImpl& impl = select_attention(ctx, problem_of(p.args));
+  const AttentionImpl& impl = select_attention(ctx, problem_of(ctx, p.args));
   ctx.arena().reset_peaks();
   const int64_t before = ctx.arena().report().current_bytes[static_cast<int>(MemoryUse::attention)];
   {
@@ -173,7 +173,7 @@ void expect_conforms(Context& ctx, const CaseLine& c) {
     attention_decode(ctx, p.args);
   }
   EXPECT_EQ(ctx.arena().report().peak_bytes[static_cast<int>(MemoryUse::attention)] - before,
-            impl.workspace_bytes(problem_of(p.args)));
+            impl.workspace_bytes(problem_of(ctx, p.args)));
   for (int64_t b = 0; b < p.batch; ++b) {
     const AttentionReferenceCase one = p.sequence(b);
     const AttentionReferenceResult exact = attention_reference(one);

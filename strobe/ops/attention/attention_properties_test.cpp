@@ -77,7 +77,7 @@ TEST(AttentionProperty, PackedSequencesAreSeparateCalls) {
       one.dv = make(one.v);
       one.lse =
           ctx.arena().allocate(MemoryUse::activations, DType::f32, {1, c.heads_q, end_q - begin_q});
-      const int64_t saved = impl.saved_bytes(problem_of(one));
+      const int64_t saved = impl.saved_bytes(problem_of(ctx, one));
       one.saved = saved == 0
                       ? Tensor()
                       : ctx.arena().allocate(MemoryUse::activations, DType::i32, {saved / 4});

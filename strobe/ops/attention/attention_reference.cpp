@@ -46,7 +46,8 @@ struct Rounding {
   template <class Real>
   Real operator()(Real x) const {
     if (is_exact || dtype == DType::f32) return x;
-    return static_cast<Real>(to_f32(to_bf16(static_cast<float>(x))));
+    const auto wide = static_cast<float>(x);
+    return static_cast<Real>(dtype == DType::f16 ? to_f32(to_f16(wide)) : to_f32(to_bf16(wide)));
   }
 };
 
@@ -66,6 +67,8 @@ class Evaluation {
       dk_.assign(size, 0);
       dv_.assign(size, 0);
       dk_terms_.assign(size, 0);
+      result.dbias.assign(c_.bias.size(), 0);
+      result.dbias_terms.assign(c_.bias.size(), 0);
     }
     for (int64_t h = 0; h < c_.heads_q; ++h) {
       for (int64_t i = 0; i < c_.seq_q; ++i) {
@@ -153,10 +156,16 @@ class Evaluation {
       if (!row.visible[j]) continue;
       const Real dprob = row.dropout[j] * dot(dout, &c_.v[key_at(j, h)]);
       const auto scale = static_cast<Real>(c_.scale);
-      const Real dscore = round_(row.probs[j] * (dprob - delta) * scale);
+      const Real dbias = row.probs[j] * (dprob - delta);
+      const Real dscore = round_(dbias * scale);
       const Real weight = round_(row.dropout[j] * row.probs[j]);
-      const double parts = row.probs[j] * std::abs(c_.scale) *
-                           (row.dropout[j] * absolute_dot(dout, &c_.v[key_at(j, h)]) + delta_terms);
+      const double dbias_parts =
+          row.probs[j] * (row.dropout[j] * absolute_dot(dout, &c_.v[key_at(j, h)]) + delta_terms);
+      const double parts = std::abs(c_.scale) * dbias_parts;
+      if (!c_.bias.empty()) {
+        result.dbias[(h * c_.seq_q + i) * c_.seq_k + j] = round_(dbias);
+        result.dbias_terms[(h * c_.seq_q + i) * c_.seq_k + j] = dbias_parts;
+      }
       for (int64_t d = 0; d < c_.head_dim; ++d) {
         const int64_t key = key_at(j, h) + d, query = query_at(i, h) + d;
         dq[d] += dscore * static_cast<Real>(c_.k[key]);

@@ -31,11 +31,13 @@ struct AttentionReferenceCase {
 struct AttentionReferenceResult {
   std::vector<double> out, dq;  // [Tq, Hq, D]
   std::vector<double> dk, dv;   // [Tk, Hkv, D]
+  std::vector<double> dbias;    // [Hq, Tq, Tk]; empty without a bias
   std::vector<double> lse;      // [Hq, Tq]
   // The largest sum of absolute values that cancel in a score, and in an element of dq or dk:
-  // rounding errors are in proportion to it, not to the result.
+  // rounding errors are in proportion to it, not to the result. For dbias, of every element.
   double score_terms = 0;
   double gradient_terms = 0;
+  std::vector<double> dbias_terms;
 };
 
 // Exact (double throughout), or a plain computation in the precision of `dtype`: every sum in f32,

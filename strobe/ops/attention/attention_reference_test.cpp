@@ -112,6 +112,8 @@ TEST(AttentionReference, GradientsAreDerivatives) {
   EXPECT_TRUE(is_close("dq", result.dq, derivative(&AttentionReferenceCase::q), 1e-6, 1e-8));
   EXPECT_TRUE(is_close("dk", result.dk, derivative(&AttentionReferenceCase::k), 1e-6, 1e-8));
   EXPECT_TRUE(is_close("dv", result.dv, derivative(&AttentionReferenceCase::v), 1e-6, 1e-8));
+  EXPECT_TRUE(
+      is_close("dbias", result.dbias, derivative(&AttentionReferenceCase::bias), 1e-6, 1e-8));
 }
 
 }  // namespace

@@ -78,7 +78,7 @@ TEST(Attention, ConformsToItsDefinition) {
     ctx.arena().reset_peaks();
     const AttentionOutputs first = tensors.run(ctx);
     EXPECT_EQ(ctx.arena().report().peak_bytes[static_cast<int>(MemoryUse::attention)],
-              impl.workspace_bytes(problem_of(tensors.backward)));
+              impl.workspace_bytes(problem_of(ctx, tensors.backward)));
     expect_as_good_as_plain(first, c, data);
     expect_zero_rows("out", first.out, data.expected().exact.out, c.head_dim);
     expect_zero_rows("dv", first.dv, data.expected().exact.dv, c.head_dim);

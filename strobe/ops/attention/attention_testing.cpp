@@ -265,7 +265,7 @@ AttentionTensors::AttentionTensors(Context& ctx, const AttentionCase& c, const A
   fill(b.dout, data.dout);
   place(ctx, &b.dq, &b.dk, &b.dv, outputs_);
 
-  const int64_t saved = attention_saved_bytes(ctx, problem_of(b));
+  const int64_t saved = attention_saved_bytes(ctx, problem_of(ctx, b));
   if (saved > 0) {
     f.saved = ctx.arena().allocate(MemoryUse::activations, DType::i32, {(saved + 3) / 4});
     b.saved = f.saved;

@@ -230,7 +230,7 @@ TEST_F(AttentionValidation, BackwardAndSaved) {
               a.dk = make(DType::f32, {2, 6, 4, 16});
             }),
             "dk has shape [2, 6, 4, 16], expected [2, 6, 2, 16]");
-  const std::string name(select_attention(ctx_, problem_of(backward_)).name);
+  const std::string name(select_attention(ctx_, problem_of(ctx_, backward_)).name);
   EXPECT_EQ(backward([](auto& a) { a.saved = {}; }),
             "saved is absent, " + name + " keeps 768 bytes from forward to backward");
   EXPECT_EQ(backward([&](auto& a) { a.saved = make(DType::f32, {100}); }),

@@ -14,7 +14,7 @@ struct AttentionSequence {
   Visibility visibility;             // positions count from the start of the sequence
 };
 
-// Sequence `index` (of problem_of(args).batch) of a call whose lengths lie in CPU memory.
+// Sequence `index` (of problem_of(ctx, args).batch) of a call whose lengths lie in CPU memory.
 template <class Args>
 AttentionSequence attention_sequence(const Args& args, int64_t index) {
   AttentionSequence s;

@@ -50,7 +50,7 @@ FlashDropout dropout_of(const Dropout& dropout, const AttentionSequence& s, int6
 }
 
 void run_forward(Context& ctx, const AttentionForward& args, const FlashForwardKernels& kernels) {
-  const AttentionProblem problem = problem_of(args);
+  const AttentionProblem problem = problem_of(ctx, args);
   const FlashForwardMemory memory(problem, kernels);
   const Arena::Scope scope(ctx.arena());
   const Tensor bounds =
@@ -102,7 +102,7 @@ void reduce_partials(const AttentionBackward& args, const AttentionProblem& prob
 
 void run_backward(Context& ctx, const AttentionBackward& args,
                   const FlashBackwardKernels& kernels) {
-  const AttentionProblem problem = problem_of(args);
+  const AttentionProblem problem = problem_of(ctx, args);
   const FlashBackwardMemory memory(problem, kernels);
   const Arena::Scope scope(ctx.arena());
   const Tensor bounds =
@@ -200,6 +200,7 @@ std::string why_not(const AttentionProblem& problem, const Device& device) {
   if (problem.dtype != DType::f32 && problem.dtype != DType::bf16) {
     return fmt::format("takes f32 and bf16, not {}", problem.dtype);
   }
+  if (problem.has_dbias) return "leaves no gradient of the bias, which standard does";
   return why_not_isa(kIsa.isa, device);
 }
 

@@ -49,7 +49,7 @@ void merge_head(const AttentionDecode& args, const DecodeKernels& kernels, const
 
 void run_flash_decode(Context& ctx, const AttentionDecode& args, const DecodeKernelTable& table) {
   const DecodeKernels& kernels = decode_kernels_for(args, table);
-  const AttentionProblem problem = problem_of(args);
+  const AttentionProblem problem = problem_of(ctx, args);
   const Arena::Scope scope(ctx.arena());
   const States states(ctx.arena(), problem);
   const DecodePlan plan(args);

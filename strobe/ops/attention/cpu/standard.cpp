@@ -11,6 +11,7 @@
 #include "strobe/core/parallel.h"
 #include "strobe/ops/attention/cpu/decode_plan.h"
 #include "strobe/ops/attention/cpu/impls.h"
+#include "strobe/ops/attention/cpu/standard_dbias.h"
 #include "strobe/ops/attention/cpu/standard_kernels.h"
 #include "strobe/ops/attention/cpu/standard_region.h"
 #include "strobe/simd/cpu_row.h"
@@ -41,12 +42,13 @@ int64_t saved_bytes(const AttentionProblem& p) {
                           : 0;
 }
 
-// The scores of one sequence in f32, dropout's bits, and dk's or dv's sum.
+// The scores of one sequence in f32, dropout's bits, and the sums of dk or dv, and of dbias.
 int64_t workspace_bytes(const AttentionProblem& p) {
   if (p.is_decode) return standard_decode_bytes(p);
   const int64_t mask_floats = (mask_words(p) + 1) / 2 * thread_count();
   const int64_t sums = p.needs_backward ? key_sum_elements(p) : 0;
-  return 4 * (p.heads_q * pairs_in_sequence(p) + mask_floats + sums);
+  const int64_t scores = p.heads_q * pairs_in_sequence(p);
+  return 4 * (scores + mask_floats + sums + StandardDbias::sum_floats(p));
 }
 
 struct Workspace {
@@ -80,16 +82,17 @@ FlashDropout dropout_of(const Dropout& dropout, uint32_t head) {
           .head = head};
 }
 
-// Calls body(head, row, stripe) for every stripe of the region, on all threads.
+// Calls body(head, row, stripe) for every stripe of the region, on all threads; where the heads of
+// a stripe come in order, one after another.
+enum class HeadOrder { any, one_by_one };
 template <class Args, class Body>
 void for_each_stripe(const StandardRegion<Args>& region, const Workspace& workspace,
-                     const Body& body) {
+                     const Body& body, HeadOrder order = HeadOrder::any) {
   const Span queries = region.queries;
   const int64_t first_block = queries.begin / kStripeRows;
   const int64_t blocks = (queries.end - 1) / kStripeRows + 1 - first_block;
   const Tensor& bias = region.args.bias;
-  parallel_for_dynamic(region.heads_q * blocks, [&](int64_t index, int thread) {
-    const int64_t head = index / blocks, block = first_block + index % blocks;
+  const auto run = [&](int64_t head, int64_t block, int thread) {
     const int64_t begin = std::max(queries.begin, block * kStripeRows);
     const int64_t end = std::min(queries.end, (block + 1) * kStripeRows);
     ScoreStripe stripe = {
@@ -115,6 +118,12 @@ void for_each_stripe(const StandardRegion<Args>& region, const Workspace& worksp
       stripe.bias_stride = stride(2);
     }
     body(head, begin - queries.begin, stripe);
+  };
+  const int64_t tasks = order == HeadOrder::any ? region.heads_q * blocks : blocks;
+  parallel_for_dynamic(tasks, [&](int64_t task, int thread) {
+    const int64_t block = first_block + task % blocks;
+    if (order == HeadOrder::any) return run(task / blocks, block, thread);
+    for (int64_t head = 0; head < region.heads_q; ++head) run(head, block, thread);
   });
 }
 
@@ -177,7 +186,7 @@ void forward_region(Context& ctx, const StandardKernels<T>& kernels, const Works
 
 template <class T>
 void run_forward(Context& ctx, const StandardKernels<T>& kernels, const AttentionForward& args) {
-  const AttentionProblem problem = problem_of(args);
+  const AttentionProblem problem = problem_of(ctx, args);
   const Arena::Scope scope(ctx.arena());
   // f32 without dropout needs nothing but `saved`: S becomes P, which v is multiplied by, in place.
   const bool is_saved_enough =
@@ -237,9 +246,47 @@ void set_dv(Context& ctx, const StandardKernels<T>& kernels, const Workspace& wo
       [&](int64_t g) { return region.query_heads(args.dout, g); });
 }
 
+// dS and dbias of P and dP; dS in the memory of dP.
+template <class T>
+void set_dscores(const StandardKernels<T>& kernels, const Workspace& workspace,
+                 const StandardRegion<AttentionBackward>& region, const StandardDbias& dbias,
+                 const StandardScores& probs, const StandardScores& dprobs,
+                 const StandardScores& dscores) {
+  const auto run = [&](int64_t head, int64_t row, const ScoreStripe& stripe) {
+    const auto rows_of = [&](const Tensor& x) {
+      const int64_t g = head % region.group;
+      return region.query_heads(x, g)
+          .slice(0, head / region.group, region.heads_kv)
+          .slice(1, row, region.rows());
+    };
+    const Tensor out = rows_of(region.args.out), dout = rows_of(region.args.dout);
+    const auto bias_rows = dbias.rows(region.sequence.batch, head, stripe.first_query);
+    const bool has_dbias = bias_rows.data != nullptr;
+    kernels.softmax_backward({.stripe = stripe,
+                              .probs = probs.at(head, row),
+                              .probs_stride = probs.stride(),
+                              .dprobs = static_cast<float*>(dprobs.at(head, row)),
+                              .dprobs_stride = dprobs.stride(),
+                              .dscores = dscores.at(head, row),
+                              .dscores_stride = dscores.stride(),
+                              .dbias = has_dbias ? bias_rows.data + stripe.first_key : nullptr,
+                              .dbias_stride = bias_rows.stride,
+                              .out = out.data,
+                              .dout = dout.data,
+                              .out_stride = out.strides[1],
+                              .dout_stride = dout.strides[1],
+                              .head_dim = static_cast<int>(region.args.q.shape[3])});
+  };
+  dbias.start_sequence();
+  for_each_stripe(region, workspace, run,
+                  dbias.shares_heads() ? HeadOrder::one_by_one : HeadOrder::any);
+  dbias.finish_sequence(region.sequence.batch);
+}
+
 template <class T>
 void backward_region(Context& ctx, const StandardKernels<T>& kernels, const Workspace& workspace,
-                     const StandardRegion<AttentionBackward>& region, void* saved) {
+                     const StandardRegion<AttentionBackward>& region, const StandardDbias& dbias,
+                     void* saved) {
   const AttentionBackward& args = region.args;
   const DType dtype = dtype_of<T>();
   void* memory = workspace.scores.data;
@@ -255,27 +302,7 @@ void backward_region(Context& ctx, const StandardKernels<T>& kernels, const Work
                         .b = v.transpose(1, 2),
                         .c = dprobs.group_heads(g, region.group)});
   }
-  for_each_stripe(region, workspace, [&](int64_t head, int64_t row, const ScoreStripe& stripe) {
-    const auto rows_of = [&](const Tensor& x) {
-      const int64_t g = head % region.group;
-      return region.query_heads(x, g)
-          .slice(0, head / region.group, region.heads_kv)
-          .slice(1, row, region.rows());
-    };
-    const Tensor out = rows_of(args.out), dout = rows_of(args.dout);
-    kernels.softmax_backward({.stripe = stripe,
-                              .probs = probs.at(head, row),
-                              .probs_stride = probs.stride(),
-                              .dprobs = static_cast<float*>(dprobs.at(head, row)),
-                              .dprobs_stride = dprobs.stride(),
-                              .dscores = in_place.at(head, row),
-                              .dscores_stride = in_place.stride(),
-                              .out = out.data,
-                              .dout = dout.data,
-                              .out_stride = out.strides[1],
-                              .dout_stride = dout.strides[1],
-                              .head_dim = static_cast<int>(args.q.shape[3])});
-  });
+  set_dscores(kernels, workspace, region, dbias, probs, dprobs, in_place);
 
   // dQ = dS K, dK = dSᵀ Q
   for (int64_t g = 0; g < region.group; ++g) {
@@ -291,17 +318,18 @@ void backward_region(Context& ctx, const StandardKernels<T>& kernels, const Work
 
 template <class T>
 void run_backward(Context& ctx, const StandardKernels<T>& kernels, const AttentionBackward& args) {
-  const AttentionProblem problem = problem_of(args);
+  const AttentionProblem problem = problem_of(ctx, args);
   const Arena::Scope scope(ctx.arena());
   const Workspace workspace(ctx.arena(), problem,
                             {.scores = true, .key_sums = needs_key_sums(problem)});
+  const StandardDbias dbias(ctx.arena(), args, problem);
   T* saved = static_cast<T*>(args.saved.data);
   for (int64_t index = 0; index < problem.batch; ++index) {
     const StandardRegion region(args, index);
     region.clear_other_queries(args.dq);
     region.clear_other_keys(args.dk);
     region.clear_other_keys(args.dv);
-    if (!region.empty()) backward_region(ctx, kernels, workspace, region, saved);
+    if (!region.empty()) backward_region(ctx, kernels, workspace, region, dbias, saved);
     const Visibility& v = region.sequence.visibility;
     if (saved != nullptr) saved += problem.heads_q * v.seq_q * v.seq_k;
   }

@@ -39,7 +39,7 @@ std::vector<DecodePart> tiles_of(const DecodePlan& plan) {
 void run_standard_decode(Context& ctx, const AttentionDecode& args, const DecodeKernelTable& table,
                          const StandardKernels<float>& softmax) {
   const DecodeKernels& kernels = decode_kernels_for(args, table);
-  const AttentionProblem p = problem_of(args);
+  const AttentionProblem p = problem_of(ctx, args);
   const Arena::Scope scope(ctx.arena());
   const Scores scores(ctx.arena(), p);
   const DecodePlan plan(args);

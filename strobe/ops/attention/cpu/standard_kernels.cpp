@@ -145,12 +145,14 @@ STROBE_INLINE void softmax_backward_row(const SoftmaxBackwardStripe& task,
   const T* probs = row_of<T>(task.probs, task.probs_stride, r) + begin;
   const float* dprobs = task.dprobs + r * task.dprobs_stride + begin;
   T* dscores = row_of<T>(task.dscores, task.dscores_stride, r);
+  float* dbias = task.dbias == nullptr ? nullptr : task.dbias + r * task.dbias_stride + begin;
   const F32 scale = broadcast(s.scale), keep_scale = broadcast(s.dropout.keep_scale);
   for_vectors(end - begin, [&](int64_t j, auto lanes) {
     F32 dprob = lanes.load(dprobs + j);
     if constexpr (kHasDropout) dprob = survivors.keep(r, begin + j, dprob * keep_scale);
-    const F32 prob = lanes.load(probs + j) * scale;
-    lanes.store(dscores + begin + j, prob * (dprob - delta));
+    const F32 prob = lanes.load(probs + j), change = dprob - delta;
+    if (dbias != nullptr) lanes.store(dbias + j, fma(prob, change, lanes.load(dbias + j)));
+    lanes.store(dscores + begin + j, prob * scale * change);
   });
   clear_hidden(dscores, begin, end, s.keys);
 }

@@ -9,7 +9,7 @@ namespace strobe {
 
 constexpr int kStripeRows = 16;
 
-// What standard_cpu.cpp hands to the kernels of one instruction set: up to 16 rows of one head's
+// What standard.cpp hands to the kernels of one instruction set: up to 16 rows of one head's
 // scores, from one block of 16 queries (so that dropout's bits are made once). Rows and columns of
 // the matrices count from the stripe's first query and first key. Nothing here has an inline
 // function (see strobe/simd/vec.h).
@@ -51,6 +51,8 @@ struct SoftmaxBackwardStripe {
   int64_t dprobs_stride = 0;
   void* dscores = nullptr;  // P∘(Z∘dprobs − delta)·scale, set; may be `dprobs` itself
   int64_t dscores_stride = 0;
+  float* dbias = nullptr;    // P∘(Z∘dprobs − delta), added; null: not wanted
+  int64_t dbias_stride = 0;  // 0 where all rows share one
   const void *out = nullptr, *dout = nullptr;  // rows of head_dim, whose product is delta
   int64_t out_stride = 0, dout_stride = 0;
   int head_dim = 0;
