@@ -11,7 +11,6 @@
 
 #include "strobe/models/gpt2.h"
 #include "strobe/models/gpt2_testing.h"
-#include "strobe/ops/adamw/adamw.h"
 #include "strobe/ops/linear/linear.h"
 #include "tests/testkit/tensors.h"
 
@@ -69,21 +68,14 @@ void training_step(benchmark::State& state, DType dtype, Algorithm algorithm, in
 
   double best = std::numeric_limits<double>::infinity(), best_attention = 0;
   int64_t step = 0;
+  Optimizer optimizer(ctx, model, 1e-6f);  // the loss stays where it is
   for (auto _ : state) {
     const double attention_before = ctx.seconds_in("attention");
     const double seconds = seconds_of([&] {
       const auto pass = static_cast<uint64_t>(step++);
       const double loss = model.forward_backward(ctx, tokens.view(), {.step = pass});
       if (!(std::abs(loss - expected_loss) < 1)) state.SkipWithError("the loss is wrong");
-      model.for_each_parameter([&](Parameter& p) {
-        adamw(ctx, {.master = p.master,
-                    .working = p.working(),
-                    .gradient = p.grad,
-                    .m = p.m,
-                    .v = p.v,
-                    .learning_rate = 1e-6f,  // the loss stays where it is
-                    .step = step});
-      });
+      optimizer.step();
     });
     if (seconds < best) {
       best = seconds;

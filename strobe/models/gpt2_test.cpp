@@ -8,7 +8,6 @@
 
 #include "strobe/core/parallel.h"
 #include "strobe/models/gpt2_testing.h"
-#include "strobe/ops/adamw/adamw.h"
 #include "strobe/ops/cross_entropy/cross_entropy.h"
 #include "tests/testkit/compare.h"
 #include "tests/testkit/errors.h"
@@ -89,17 +88,10 @@ TEST(Gpt2, OverfitsOneBatch) {
   TestBatch batch = random_batch(model.config(), 2, 20, 1);
   const double first = model.loss(ctx, batch.view());
   EXPECT_NEAR(first, std::log(43.0), 0.2);  // first weights know nothing
+  Optimizer optimizer(ctx, model, 0.01f);
   for (int64_t step = 1; step <= 60; ++step) {
     model.forward_backward(ctx, batch.view(), {});
-    model.for_each_parameter([&](Parameter& p) {
-      adamw(ctx, {.master = p.master,
-                  .working = p.working(),
-                  .gradient = p.grad,
-                  .m = p.m,
-                  .v = p.v,
-                  .learning_rate = 0.01f,
-                  .step = step});
-    });
+    optimizer.step();
   }
   const double last = model.loss(ctx, batch.view());
   EXPECT_LT(last, 0.05) << "from " << first;

@@ -46,4 +46,30 @@ void randomize(Context& ctx, Gpt2& model, uint64_t seed) {
   });
 }
 
+Optimizer::Optimizer(Context& ctx, Gpt2& model, double learning_rate) : ctx_(ctx) {
+  model.for_each_parameter([&](Parameter& p) {
+    parameters_.push_back({.master = p.master,
+                           .working = p.working(),
+                           .gradient = p.grad,
+                           .m = p.m,
+                           .v = p.v,
+                           .decays = p.decays()});
+  });
+  const auto number = [&](DType dtype, double value) {
+    const Tensor tensor = ctx.arena().allocate(MemoryUse::optimizer, dtype, {1});
+    fill(tensor, [&] { return value; });
+    return tensor;
+  };
+  step_ = {.learning_rate = number(DType::f32, learning_rate),
+           .gradient_scale = number(DType::f32, 1),
+           .step = number(DType::i32, 0),
+           .is_skipped = number(DType::i32, 0)};
+}
+
+void Optimizer::step() {
+  ++steps_;
+  fill(step_.step, [&] { return static_cast<double>(steps_); });
+  adamw(ctx_, parameters_, step_);
+}
+
 }  // namespace strobe::testing

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "strobe/models/gpt2.h"
+#include "strobe/ops/adamw/adamw.h"
 
 namespace strobe::testing {
 
@@ -30,5 +31,18 @@ NamedValues gradients_of(Gpt2& model);
 // Draws every parameter anew, large enough that each gradient matters: normal(0, 0.2), the scales
 // of layernorms around 1.
 void randomize(Context& ctx, Gpt2& model, uint64_t seed);
+
+// AdamW on all parameters of a model, without clipping, at one learning rate.
+class Optimizer {
+ public:
+  Optimizer(Context& ctx, Gpt2& model, double learning_rate);
+  void step();
+
+ private:
+  Context& ctx_;
+  std::vector<AdamWParameter> parameters_;
+  AdamWStep step_;
+  int64_t steps_ = 0;
+};
 
 }  // namespace strobe::testing

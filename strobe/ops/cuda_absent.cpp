@@ -6,6 +6,7 @@
 #include "strobe/ops/embedding/embedding.h"
 #include "strobe/ops/gelu/gelu.h"
 #include "strobe/ops/grad_norm/grad_norm.h"
+#include "strobe/ops/grad_scaler/grad_scaler.h"
 #include "strobe/ops/layernorm/layernorm.h"
 #include "strobe/ops/linear/linear.h"
 
@@ -18,6 +19,7 @@ std::span<const DropoutAddImpl> dropout_add_impls_cuda() { return {}; }
 std::span<const EmbeddingImpl> embedding_impls_cuda() { return {}; }
 std::span<const GeluImpl> gelu_impls_cuda() { return {}; }
 std::span<const GradNormImpl> grad_norm_impls_cuda() { return {}; }
+std::span<const GradScalerImpl> grad_scaler_impls_cuda() { return {}; }
 std::span<const LayernormImpl> layernorm_impls_cuda() { return {}; }
 std::span<const LinearImpl> linear_impls_cuda() { return {}; }
 

@@ -8,7 +8,6 @@
 #include "strobe/core/parallel.h"
 #include "strobe/data/hub.h"
 #include "strobe/models/gpt2_files.h"
-#include "strobe/ops/adamw/adamw.h"
 #include "strobe/ops/attention/attention.h"
 #include "strobe/ops/cross_entropy/cross_entropy.h"
 #include "strobe/ops/grad_norm/grad_norm.h"
@@ -107,8 +106,46 @@ Trainer::Trainer(const TrainOptions& options)
   check(tokens <= config_.vocab_size, "the tokenizer '", options.tokenizer, "' has ", tokens,
         " tokens, the model's vocab_size is ", config_.vocab_size);
   model_.set_attention(attention_name(options, config_));
-  model_.for_each_parameter([&](Parameter& p) { gradients_.push_back(p.grad); });
+  model_.for_each_parameter([&](Parameter& p) {
+    gradients_.push_back(p.grad);
+    parameters_.push_back({.master = p.master,
+                           .working = p.working(),
+                           .gradient = p.grad,
+                           .m = p.m,
+                           .v = p.v,
+                           .decays = p.decays()});
+  });
+  allocate_step();
   start();
+}
+
+// The numbers of a step, and what of them goes on from the step before.
+void Trainer::allocate_step() {
+  const auto number = [&](DType dtype) {
+    return ctx_.arena().allocate(MemoryUse::optimizer, dtype, {1});
+  };
+  scaler_ = {.norm = number(DType::f32),
+             .state = {.loss_scale = number(DType::f32),
+                       .finite_steps = number(DType::i32),
+                       .steps_taken = number(DType::i32),
+                       .steps_skipped = number(DType::i32)},
+             .unscaled_norm = number(DType::f32),
+             .gradient_scale = number(DType::f32),
+             .is_skipped = number(DType::i32),
+             .max_norm = static_cast<float>(options_.clip),
+             .growth_interval = 0};
+  optimizer_ = {.learning_rate = number(DType::f32),
+                .gradient_scale = scaler_.gradient_scale,
+                .step = scaler_.state.steps_taken,
+                .is_skipped = scaler_.is_skipped,
+                .beta1 = static_cast<float>(options_.beta1),
+                .beta2 = static_cast<float>(options_.beta2),
+                .epsilon = static_cast<float>(options_.epsilon),
+                .weight_decay = static_cast<float>(options_.weight_decay)};
+  *scaler_.state.loss_scale.as<float>() = 1;
+  *scaler_.state.finite_steps.as<int32_t>() = 0;
+  *scaler_.state.steps_taken.as<int32_t>() = static_cast<int32_t>(begin_.step);
+  *scaler_.state.steps_skipped.as<int32_t>() = 0;
 }
 
 void Trainer::start() {
@@ -146,23 +183,6 @@ double Trainer::micro_batches() {
   return loss;
 }
 
-void Trainer::update(double learning_rate, float gradient_scale) {
-  model_.for_each_parameter([&](Parameter& p) {
-    adamw(ctx_, {.master = p.master,
-                 .working = p.working(),
-                 .gradient = p.grad,
-                 .m = p.m,
-                 .v = p.v,
-                 .learning_rate = static_cast<float>(learning_rate),
-                 .beta1 = static_cast<float>(options_.beta1),
-                 .beta2 = static_cast<float>(options_.beta2),
-                 .epsilon = static_cast<float>(options_.epsilon),
-                 .weight_decay = p.decays() ? static_cast<float>(options_.weight_decay) : 0.0f,
-                 .gradient_scale = gradient_scale,
-                 .step = step_});
-  });
-}
-
 StepMetrics Trainer::step() {
   const Stopwatch watch;
   const double attention_before = ctx_.seconds_in("attention");
@@ -171,10 +191,11 @@ StepMetrics Trainer::step() {
                          .learning_rate = schedule_of(options_).at(step_),
                          .tokens = options_.accumulation * options_.batch * options_.seq};
   metrics.loss = without_nan_sign(micro_batches());
-  metrics.grad_norm = without_nan_sign(grad_norm(ctx_, gradients_));
-  if (metrics.is_finite()) {
-    update(metrics.learning_rate, clip_factor(metrics.grad_norm, options_.clip));
-  }
+  *optimizer_.learning_rate.as<float>() = static_cast<float>(metrics.learning_rate);
+  grad_norm(ctx_, gradients_, scaler_.norm);
+  update_grad_scaler(ctx_, scaler_);
+  adamw(ctx_, parameters_, optimizer_);
+  metrics.grad_norm = without_nan_sign(*scaler_.unscaled_norm.as<float>());
   metrics.step_ms = watch.ms();
   metrics.attention_ms = 1e3 * (ctx_.seconds_in("attention") - attention_before);
   return metrics;

@@ -8,6 +8,8 @@
 #include "strobe/core/context.h"
 #include "strobe/data/batch_loader.h"
 #include "strobe/models/gpt2.h"
+#include "strobe/ops/adamw/adamw.h"
+#include "strobe/ops/grad_scaler/grad_scaler.h"
 #include "strobe/train/checkpoint.h"
 #include "strobe/train/train_options.h"
 #include "strobe/train/training_data.h"
@@ -61,7 +63,7 @@ class Trainer {
  private:
   void start();
   double micro_batches();
-  void update(double learning_rate, float gradient_scale);
+  void allocate_step();
 
   TrainOptions options_;
   TrainingState begin_;
@@ -71,6 +73,9 @@ class Trainer {
   std::string_view attention_;
   Gpt2 model_;
   std::vector<Tensor> gradients_;
+  std::vector<AdamWParameter> parameters_;
+  GradScaler scaler_;  // the end of a step: grad_norm(), update_grad_scaler() and adamw(), and the
+  AdamWStep optimizer_;  // numbers that they hand on
   int64_t step_;
   int64_t micro_batches_;  // done
   BatchLoader loader_;

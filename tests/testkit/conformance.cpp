@@ -36,6 +36,12 @@ Tensor TensorSource::normal(DType dtype, const Shape& shape, double deviation) {
   return tensor;
 }
 
+Tensor TensorSource::number(DType dtype, double value) {
+  const Tensor tensor = empty(dtype, {1});
+  fill(tensor, [&] { return value; });
+  return tensor;
+}
+
 InputsUnchanged::InputsUnchanged(std::vector<Tensor> tensors) : tensors_(std::move(tensors)) {
   for (const Tensor& tensor : tensors_) before_.push_back(snapshot(tensor));
 }

@@ -95,6 +95,7 @@ struct TensorSource {
     return arena.allocate(MemoryUse::activations, dtype, shape);
   }
   Tensor normal(DType dtype, const Shape& shape, double deviation = 1);
+  Tensor number(DType dtype, double value);  // one element
 };
 
 // Fails the test when a tensor's elements differ at its end from what they were at its start.

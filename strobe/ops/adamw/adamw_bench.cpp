@@ -17,14 +17,18 @@ void run(benchmark::State& state, Context& ctx, bool has_working) {
   testing::fill(v, [] { return 1.0; });
   const Tensor working = has_working ? bench_tensor(ctx, DType::bf16, {kCount}) : Tensor{};
   const double bytes = 7.0 * master.bytes() + (has_working ? working.bytes() : 0.0);
-  time_best(state, ctx, {.bytes = bytes}, [&] {
-    adamw(ctx, {.master = master,
-                .working = working,
-                .gradient = gradient,
-                .m = m,
-                .v = v,
-                .learning_rate = 1e-4f});
-  });
+  const auto number = [&](DType dtype, double value) {
+    const Tensor tensor = ctx.arena().allocate(MemoryUse::optimizer, dtype, {1});
+    testing::fill(tensor, [&] { return value; });
+    return tensor;
+  };
+  const AdamWStep step = {.learning_rate = number(DType::f32, 1e-4),
+                          .gradient_scale = number(DType::f32, 1),
+                          .step = number(DType::i32, 1),
+                          .is_skipped = number(DType::i32, 0)};
+  const std::vector<AdamWParameter> parameters = {
+      {.master = master, .working = working, .gradient = gradient, .m = m, .v = v}};
+  time_best(state, ctx, {.bytes = bytes}, [&] { adamw(ctx, parameters, step); });
 }
 
 const int registered = [] {

@@ -11,16 +11,16 @@ namespace {
 
 constexpr int64_t kGrain = 4096;  // fewer elements are not worth another thread
 
-AdamWStep step_of(const AdamW& args) {
-  const double beta1 = args.beta1, beta2 = args.beta2, rate = args.learning_rate;
-  const auto step = static_cast<double>(args.step);
+AdamWConstants constants_of(const AdamWStep& args, bool decays) {
+  const double beta1 = args.beta1, beta2 = args.beta2;
+  const double rate = *args.learning_rate.as<float>(), step = *args.step.as<int32_t>();
   return {
-      .gradient_scale = args.gradient_scale,
+      .gradient_scale = *args.gradient_scale.as<float>(),
       .beta1 = args.beta1,
       .one_minus_beta1 = static_cast<float>(1 - beta1),
       .beta2 = args.beta2,
       .one_minus_beta2 = static_cast<float>(1 - beta2),
-      .decay = static_cast<float>(1 - rate * args.weight_decay),
+      .decay = decays ? static_cast<float>(1 - rate * args.weight_decay) : 1,
       .step_size = static_cast<float>(rate / (1 - std::pow(beta1, step))),
       .inverse_sqrt_correction = static_cast<float>(1 / std::sqrt(1 - std::pow(beta2, step))),
       .epsilon = args.epsilon,
@@ -28,14 +28,20 @@ AdamWStep step_of(const AdamW& args) {
 }
 
 template <const AdamWKernels& kKernels>
-void run(Context&, const AdamW& args) {
-  const AdamWStep step = step_of(args);
-  bf16* working = args.working.has_data() ? args.working.as<bf16>() : nullptr;
-  parallel_ranges(args.master.numel(), kGrain, [&](int64_t begin, int64_t end) {
-    kKernels.update(step, args.gradient.as<float>() + begin, args.master.as<float>() + begin,
-                    args.m.as<float>() + begin, args.v.as<float>() + begin,
-                    working == nullptr ? nullptr : working + begin, end - begin);
-  });
+void run(Context&, std::span<const AdamWParameter> parameters, const AdamWStep& step) {
+  if (*step.is_skipped.as<int32_t>() != 0) return;
+  for (const AdamWParameter& p : parameters) {
+    const AdamWConstants constants = constants_of(step, p.decays);
+    const AdamWArrays arrays = {.gradient = p.gradient.as<float>(),
+                                .master = p.master.as<float>(),
+                                .m = p.m.as<float>(),
+                                .v = p.v.as<float>(),
+                                .working = p.working.data,
+                                .working_type = p.working.dtype};
+    parallel_ranges(p.master.numel(), kGrain, [&](int64_t begin, int64_t end) {
+      kKernels.update(constants, arrays, begin, end - begin);
+    });
+  }
 }
 
 template <Isa kIsa, const AdamWKernels& kKernels>

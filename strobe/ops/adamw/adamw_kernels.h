@@ -7,7 +7,7 @@
 namespace strobe {
 
 // The constants of one step, ready for use: see adamw.h for the formula.
-struct AdamWStep {
+struct AdamWConstants {
   float gradient_scale;
   float beta1, one_minus_beta1;
   float beta2, one_minus_beta2;
@@ -17,10 +17,17 @@ struct AdamWStep {
   float epsilon;
 };
 
-// What adamw_cpu.cpp calls on each thread. `working` may be null.
+struct AdamWArrays {
+  const float* gradient;
+  float *master, *m, *v;
+  void* working;  // of working_type, f16 or bf16; or null
+  DType working_type;
+};
+
+// What adamw_cpu.cpp calls on each thread: `count` elements from `begin` on.
 struct AdamWKernels {
-  void (*update)(const AdamWStep& step, const float* gradient, float* master, float* m, float* v,
-                 bf16* working, int64_t count);
+  void (*update)(const AdamWConstants& constants, const AdamWArrays& arrays, int64_t begin,
+                 int64_t count);
 };
 
 namespace scalar {

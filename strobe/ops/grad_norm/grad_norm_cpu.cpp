@@ -31,13 +31,14 @@ std::vector<Block> blocks_of(std::span<const Tensor> gradients) {
 }
 
 template <const GradNormKernels& kKernels>
-double run(Context&, std::span<const Tensor> gradients) {
+void run(Context&, std::span<const Tensor> gradients, const Tensor& norm) {
   const std::vector<Block> blocks = blocks_of(gradients);
   std::vector<double> sums(blocks.size());
   parallel_for_dynamic(static_cast<int64_t>(blocks.size()), [&](int64_t i, int) {
     sums[i] = kKernels.sum_of_squares(blocks[i].begin, blocks[i].count);
   });
-  return std::sqrt(std::accumulate(sums.begin(), sums.end(), 0.0));
+  const double sum = std::accumulate(sums.begin(), sums.end(), 0.0);
+  *norm.as<float>() = static_cast<float>(std::sqrt(sum));
 }
 
 template <Isa kIsa, const GradNormKernels& kKernels>
