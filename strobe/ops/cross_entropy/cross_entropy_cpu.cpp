@@ -1,5 +1,6 @@
 // The CPU implementations of cross entropy: threads take row after row.
 #include <cstring>
+#include <numeric>
 
 #include "strobe/core/parallel.h"
 #include "strobe/ops/cross_entropy/cross_entropy.h"
@@ -11,18 +12,23 @@ namespace {
 
 template <class T>
 void run_rows(const CrossEntropyKernels<T>& kernels, const CrossEntropy& args) {
-  const int64_t vocab = args.logits.shape[1], stride = args.logits.strides[0];
+  const int64_t rows = args.logits.shape[0], vocab = args.logits.shape[1],
+                stride = args.logits.strides[0];
   const int32_t* labels = args.labels.as<int32_t>();
   float* loss = args.loss.as<float>();
-  parallel_for_dynamic(args.logits.shape[0], [&](int64_t row, int) {
+  const float scale =
+      args.gradient_scale * (args.scale.has_data() ? *args.scale.as<float>() : 1.0f);
+  parallel_for_dynamic(rows, [&](int64_t row, int) {
     T* logits = args.logits.as<T>() + row * stride;
-    if (labels[row] != kIgnoredLabel) {
-      loss[row] = kernels.row(logits, vocab, labels[row], args.gradient_scale);
-    } else {
-      loss[row] = 0;
-      if (args.gradient_scale != 0) std::memset(logits, 0, vocab * sizeof(T));
+    const bool is_ignored = labels[row] == kIgnoredLabel;
+    loss[row] = is_ignored ? 0 : kernels.row(logits, vocab, labels[row], scale);
+    if (args.gradient_scale != 0 && (is_ignored || scale == 0)) {
+      std::memset(logits, 0, vocab * sizeof(T));
     }
   });
+  if (!args.loss_sum.has_data()) return;
+  float* sum = args.loss_sum.as<float>();
+  *sum = static_cast<float>(std::accumulate(loss, loss + rows, static_cast<double>(*sum)));
 }
 
 template <const KernelTable<CrossEntropyKernels>& kKernels>

@@ -16,19 +16,20 @@ using Doubles = std::vector<double>;
 
 std::string draw_case(Random& random) {
   return fmt::format(
-      "rows={} v={} dtype={} gap={} spread={} ignored={} scale={} seed={}",
+      "rows={} v={} dtype={} gap={} spread={} ignored={} scale={} factor={} seed={}",
       testing::pick(random, std::vector<int>{0, 1, 2, 5, 17}),
       testing::pick(random, std::vector<int>{1, 2, 15, 17, 255, 256, 257, 1000, 3001}),
-      testing::pick(random, std::vector<DType>{DType::f32, DType::bf16}),
+      testing::pick(random, std::vector<DType>{DType::f32, DType::f16, DType::bf16}),
       testing::pick(random, std::vector<int>{0, 3}),
       testing::pick(random, std::vector<double>{1, 5, 1000}),
       testing::pick(random, std::vector<double>{0, 0.3, 1}),
-      testing::pick(random, std::vector<double>{0, 1, 0.015625}), random.below(1000000));
+      testing::pick(random, std::vector<double>{0, 1, 0.015625}),
+      testing::pick(random, std::vector<double>{0, 1, 2}), random.below(1000000));
 }
 
 void run_case(Context& ctx, const CaseLine& c) {
   const int64_t rows = c.number("rows"), vocab = c.number("v");
-  const double scale = c.real("scale");
+  const double scale = c.real("scale"), factor = c.real("factor");
   testing::TensorSource make{ctx.arena(), c.random()};
   const testing::StridedTensor logits =
       testing::allocate_strided(ctx.arena(), c.dtype(), {rows, vocab}, c.number("gap"));
@@ -39,16 +40,26 @@ void run_case(Context& ctx, const CaseLine& c) {
     return static_cast<double>(make.random.below(vocab));
   });
   const Doubles before = testing::to_doubles(logits.view);
-  const std::span<const int32_t> label_values(labels.as<int32_t>(), rows);
-  const CrossEntropyReference reference = cross_entropy_reference(before, label_values, scale);
-  const testing::InputsUnchanged inputs({labels});
+  const Doubles label_doubles = testing::to_doubles(labels);
+  const std::vector<int32_t> label_values(label_doubles.begin(), label_doubles.end());
+  const CrossEntropyReference reference =
+      cross_entropy_reference(before, label_values, scale * factor);
+  const Tensor factor_tensor = make.empty(DType::f32, {1}), sum = make.empty(DType::f32, {1});
+  testing::fill(factor_tensor, [&] { return factor; });
+  testing::fill(sum, [] { return 3.0; });
+  const testing::InputsUnchanged inputs({labels, factor_tensor});
   cross_entropy(ctx, {.logits = logits.view,
                       .labels = labels,
                       .loss = loss,
-                      .gradient_scale = static_cast<float>(scale)});
+                      .gradient_scale = static_cast<float>(scale),
+                      .scale = factor == 1 ? Tensor{} : factor_tensor,
+                      .loss_sum = sum});
   // The loss is a difference of f32 numbers of the logits' size (at most 5 deviations).
   EXPECT_TRUE(testing::is_close("loss", testing::to_doubles(loss), reference.loss, 1e-6,
                                 2e-7 * 5 * c.real("spread")));
+  const Doubles losses = testing::to_doubles(loss);
+  EXPECT_TRUE(testing::is_close("loss_sum", testing::to_doubles(sum),
+                                {std::accumulate(losses.begin(), losses.end(), 3.0)}, 1e-7, 0));
   const Doubles after = testing::to_doubles(logits.view);
   if (scale == 0) {
     EXPECT_TRUE(testing::is_equal("logits", after, before));
@@ -56,7 +67,7 @@ void run_case(Context& ctx, const CaseLine& c) {
     // Probabilities have the relative error of exp and of the difference to the maximum.
     const double epsilon = epsilon_of(c.dtype());
     EXPECT_TRUE(testing::is_close("gradient", after, reference.gradient, 4e-6 + 0.5 * epsilon,
-                                  scale * 2e-7));
+                                  scale * factor * 2e-7 + testing::rounding_near_zero(c.dtype())));
   }
   if (c.number("gap") == 0) return;
   const Tensor gaps = logits.storage.slice(1, vocab, vocab + c.number("gap"));
@@ -80,7 +91,7 @@ void run_extreme_case(Context& ctx, const CaseLine& c) {
   testing::fill(labels, [] { return 1.0; });
   const CrossEntropy args = {.logits = logits, .labels = labels, .loss = loss, .gradient_scale = 1};
   cross_entropy(ctx, args);
-  EXPECT_NEAR(*loss.as<float>(), std::log(2.0), 1e-6);
+  EXPECT_NEAR(testing::to_doubles(loss)[0], std::log(2.0), 1e-6);
   const Doubles gradient = testing::to_doubles(logits);
   for (int64_t i = 0; i < vocab; ++i) {
     EXPECT_EQ(gradient[i], i == 1 ? -0.5 : i == vocab - 1 ? 0.5 : 0) << "at " << i;
@@ -91,7 +102,7 @@ void run_extreme_case(Context& ctx, const CaseLine& c) {
       values[at] = bad;
       testing::fill(logits, values);
       cross_entropy(ctx, args);
-      EXPECT_TRUE(std::isnan(*loss.as<float>())) << bad << " at " << at;
+      EXPECT_TRUE(std::isnan(testing::to_doubles(loss)[0])) << bad << " at " << at;
     }
   }
 }

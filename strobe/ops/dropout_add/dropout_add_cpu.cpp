@@ -23,14 +23,15 @@ void run(const DropoutAddKernels<T>& kernels, const Tensor& x, const Tensor& res
 template <const KernelTable<DropoutAddKernels>& kKernels>
 void forward(Context&, const DropoutAddForward& args) {
   with_f32_or_bf16(args.x.dtype, [&](auto type) {
-    run(kKernels.of<decltype(type)>(), args.x, args.residual, args.y, args.dropout);
+    run(kKernels.of<decltype(type)>(), args.x, args.residual, args.y,
+        args.dropout.with_key_at_hand());
   });
 }
 
 template <const KernelTable<DropoutAddKernels>& kKernels>
 void backward(Context&, const DropoutAddBackward& args) {
   with_f32_or_bf16(args.dy.dtype, [&](auto type) {
-    run(kKernels.of<decltype(type)>(), args.dy, Tensor{}, args.dx, args.dropout);
+    run(kKernels.of<decltype(type)>(), args.dy, Tensor{}, args.dx, args.dropout.with_key_at_hand());
   });
 }
 

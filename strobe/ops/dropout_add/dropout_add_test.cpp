@@ -52,7 +52,8 @@ void run_case(Context& ctx, const CaseLine& c) {
   const Tensor dx = c.number("inplace") == 1 ? dy : make.empty(dtype, shape);
   dropout_add_backward(ctx, {.dy = dy, .dx = dx, .dropout = dropout});
   EXPECT_TRUE(testing::is_close("dx", testing::to_doubles(dx),
-                                dropout_add_backward_reference(dys, dropout), relative, 0));
+                                dropout_add_backward_reference(dys, dropout), relative,
+                                testing::rounding_near_zero(dtype)));
 }
 
 TEST(DropoutAdd, ConformsToReference) {

@@ -3,8 +3,9 @@
 namespace strobe {
 namespace {
 
-// Every element of `ids` must be a row of a table with `rows` rows.
+// Every element of `ids` must be a row of a table with `rows` rows, if the host can read them.
 void check_ids(const char* name, const Tensor& ids, int64_t rows) {
+  if (ids.device != DeviceKind::cpu) return;
   const int32_t* values = ids.as<int32_t>();
   for (int64_t i = 0; i < ids.numel(); ++i) {
     check(values[i] >= 0 && values[i] < rows, "embedding: ", name, " ", values[i], " at [",
@@ -14,7 +15,8 @@ void check_ids(const char* name, const Tensor& ids, int64_t rows) {
 
 // What both passes have in common; `tables` and `out` stand for values or for gradients.
 void validate(const Tensor& tokens, const Tensor& positions, const Tensor& out,
-              const Tensor& token_table, const Tensor& position_table, DType table_dtype) {
+              const Tensor& token_table, const Tensor& position_table, DType table_dtype,
+              const Dropout& dropout) {
   check(out.rank() == 3, "embedding out has shape ", out.shape, ", expected [B, T, C]");
   const int64_t batch = out.shape[0], seq = out.shape[1], columns = out.shape[2];
   check(token_table.rank() == 2 && position_table.rank() == 2, "embedding tables have shapes ",
@@ -32,6 +34,8 @@ void validate(const Tensor& tokens, const Tensor& positions, const Tensor& out,
   } else {
     check(seq <= position_rows, "embedding: ", seq, " positions, the table has ", position_rows);
   }
+  check(dropout.threshold < 256, "embedding dropout threshold is ", dropout.threshold,
+        ", allowed is 0 to 255");
 }
 
 const EmbeddingImpl& select_embedding(const Context& ctx, DType dtype) {
@@ -46,13 +50,13 @@ void embedding_forward(Context& ctx, const EmbeddingForward& args) {
         "embedding token table is ", table_dtype, ", allowed with out in ", dtype,
         dtype == DType::f32 ? " are f32, f16 and bf16" : " is the same type");
   validate(args.tokens, args.positions, args.out, args.token_table, args.position_table,
-           table_dtype);
+           table_dtype, args.dropout);
   select_embedding(ctx, args.out.dtype).forward(ctx, args);
 }
 
 void embedding_backward(Context& ctx, const EmbeddingBackward& args) {
   validate(args.tokens, args.positions, args.dout, args.dtoken_table, args.dposition_table,
-           DType::f32);
+           DType::f32, args.dropout);
   select_embedding(ctx, args.dout.dtype).backward(ctx, args);
 }
 

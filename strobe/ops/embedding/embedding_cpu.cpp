@@ -31,7 +31,7 @@ void run_forward(const EmbeddingKernels<T>& kernels, const EmbeddingForward& arg
     for (int64_t i = begin; i < end; ++i) {
       kernels.add(row_of(args.token_table, tokens[i]),
                   row_of(args.position_table, position_of(args.positions, seq, i)), type,
-                  args.out.as<T>() + i * columns, columns);
+                  args.out.as<T>() + i * columns, i * columns, columns, args.dropout);
     }
   });
 }
@@ -50,10 +50,11 @@ void run_backward(const EmbeddingKernels<T>& kernels, const EmbeddingBackward& a
       std::memset(dpositions + row * columns + begin, 0, width * sizeof(float));
     }
     for (int64_t i = 0; i < args.tokens.numel(); ++i) {
-      const T* row = dout + i * columns + begin;
-      kernels.accumulate(row, dtokens + tokens[i] * columns + begin, width);
+      const int64_t first = i * columns + begin;
       const int64_t position = position_of(args.positions, seq, i);
-      kernels.accumulate(row, dpositions + position * columns + begin, width);
+      for (float* sums : {dtokens + tokens[i] * columns, dpositions + position * columns}) {
+        kernels.accumulate(dout + first, sums + begin, first, width, args.dropout);
+      }
     }
   });
 }

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include "strobe/core/random.h"
 #include "strobe/simd/kernel_table.h"
 
 namespace strobe {
@@ -9,10 +10,12 @@ namespace strobe {
 // What embedding_cpu.cpp calls on each thread, for outputs (and their gradients) of T.
 template <class T>
 struct EmbeddingKernels {
-  // out = a + b of `count` elements; a and b are of the tables' type.
-  void (*add)(const void* a, const void* b, DType type, T* out, int64_t count);
-  // sum += x of `count` elements.
-  void (*accumulate)(const T* x, float* sum, int64_t count);
+  // out = Z∘(a + b) of `count` elements; a and b are of the tables' type, out[0] is element `first`
+  // of its tensor.
+  void (*add)(const void* a, const void* b, DType type, T* out, int64_t first, int64_t count,
+              const Dropout& dropout);
+  // sum += Z∘x of `count` elements; x[0] is element `first` of its tensor.
+  void (*accumulate)(const T* x, float* sum, int64_t first, int64_t count, const Dropout& dropout);
 };
 
 namespace scalar {

@@ -2,6 +2,7 @@
 
 #include <numeric>
 
+#include "strobe/core/element_dropout.h"
 #include "strobe/core/parallel.h"
 #include "strobe/ops/embedding/embedding_reference.h"
 #include "tests/testkit/compare.h"
@@ -15,24 +16,39 @@ using testing::CaseLine;
 using Doubles = std::vector<double>;
 
 std::string draw_case(Random& random) {
-  const DType dtype = testing::pick(random, std::vector<DType>{DType::f32, DType::bf16});
+  const DType dtype =
+      testing::pick(random, std::vector<DType>{DType::f32, DType::f16, DType::bf16});
   const DType table =
       dtype == DType::f32
           ? testing::pick(random, std::vector<DType>{DType::f32, DType::f16, DType::bf16})
           : dtype;
-  return fmt::format("b={} t={} c={} v={} dtype={} table={} positions={} accumulate={} seed={}",
-                     testing::pick(random, std::vector<int>{1, 2, 3}),
-                     testing::pick(random, std::vector<int>{1, 5, 64}),
-                     testing::pick(random, std::vector<int>{1, 3, 16, 65, 200, 768}),
-                     testing::pick(random, std::vector<int>{1, 7, 256}), dtype, table,
-                     random.below(2), random.below(2), random.below(1000000));
+  return fmt::format(
+      "b={} t={} c={} v={} dtype={} table={} positions={} accumulate={} p={} seed={}",
+      testing::pick(random, std::vector<int>{1, 2, 3}),
+      testing::pick(random, std::vector<int>{1, 5, 64}),
+      testing::pick(random, std::vector<int>{1, 3, 16, 65, 200, 768}),
+      testing::pick(random, std::vector<int>{1, 7, 256}), dtype, table, random.below(2),
+      random.below(2), testing::pick(random, std::vector<double>{0, 0.1, 0.5}),
+      random.below(1000000));
 }
 
 std::vector<int32_t> ids_of(const Tensor& tensor) {
-  return {tensor.as<int32_t>(), tensor.as<int32_t>() + tensor.numel()};
+  const Doubles values = testing::to_doubles(tensor);
+  return {values.begin(), values.end()};
 }
 
-// Forward is one addition; backward, sums of at most B·T numbers.
+// Z∘x by the definition.
+Doubles drop(Doubles x, const Dropout& dropout) {
+  for (size_t e = 0; e < x.size(); ++e) {
+    const bool keeps =
+        dropout_keeps_element(dropout.threshold, dropout.key, static_cast<int64_t>(e));
+    x[e] = keeps ? x[e] / (1 - dropout.probability()) : 0;
+  }
+  return x;
+}
+
+// Forward is one addition and, with dropout, one multiplication of its rounded sum; backward, sums
+// of at most B·T numbers.
 void run_case(Context& ctx, const CaseLine& c) {
   const int64_t batch = c.number("b"), seq = c.number("t"), columns = c.number("c"),
                 vocab = c.number("v"), position_rows = seq + 2;
@@ -55,25 +71,30 @@ void run_case(Context& ctx, const CaseLine& c) {
   Doubles expected_dtokens = testing::to_doubles(dtokens);
   Doubles expected_dpositions = c.is_set("accumulate") ? testing::to_doubles(dpositions)
                                                        : Doubles(position_rows * columns, 0.0);
+  const Dropout dropout = Dropout::with(c.real("p"), random_key(make.random.below(1000), 3, 5));
   const testing::InputsUnchanged inputs({tokens, positions, token_table, position_table, dout});
   embedding_forward(ctx, {.tokens = tokens,
                           .positions = given_positions,
                           .token_table = token_table,
                           .position_table = position_table,
-                          .out = out});
+                          .out = out,
+                          .dropout = dropout});
   embedding_backward(ctx, {.tokens = tokens,
                            .positions = given_positions,
                            .dout = dout,
                            .dtoken_table = dtokens,
                            .dposition_table = dpositions,
-                           .accumulate = c.is_set("accumulate")});
+                           .accumulate = c.is_set("accumulate"),
+                           .dropout = dropout});
   const Doubles expected = embedding_forward_reference(
       ids_of(tokens), ids_of(positions), testing::to_doubles(token_table),
       testing::to_doubles(position_table), columns);
-  embedding_backward_reference(ids_of(tokens), ids_of(positions), testing::to_doubles(dout),
-                               expected_dtokens, expected_dpositions, columns);
-  EXPECT_TRUE(testing::is_close("out", testing::to_doubles(out), expected,
-                                0.5 * epsilon_of(c.dtype()) + 1e-7, 0));
+  embedding_backward_reference(ids_of(tokens), ids_of(positions),
+                               drop(testing::to_doubles(dout), dropout), expected_dtokens,
+                               expected_dpositions, columns);
+  const double roundings = dropout.active() ? 2 : 1;
+  EXPECT_TRUE(testing::is_close("out", testing::to_doubles(out), drop(expected, dropout),
+                                roundings * 0.5 * epsilon_of(c.dtype()) + 2e-7, 1e-7));
   EXPECT_TRUE(testing::is_close("dtoken_table", testing::to_doubles(dtokens), expected_dtokens,
                                 1e-6, 1e-5));
   EXPECT_TRUE(testing::is_close("dposition_table", testing::to_doubles(dpositions),

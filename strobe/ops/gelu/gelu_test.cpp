@@ -18,7 +18,7 @@ using Doubles = std::vector<double>;
 std::string draw_case(Random& random) {
   return fmt::format("n={} dtype={} spread={} inplace={} seed={}",
                      testing::pick(random, std::vector<int>{0, 1, 15, 17, 1000, 4097, 10000}),
-                     testing::pick(random, std::vector<DType>{DType::f32, DType::bf16}),
+                     testing::pick(random, std::vector<DType>{DType::f32, DType::f16, DType::bf16}),
                      testing::pick(random, std::vector<double>{0.01, 1, 10}), random.below(2),
                      random.below(1000000));
 }
@@ -39,7 +39,7 @@ void run_case(Context& ctx, const CaseLine& c) {
   gelu_backward(ctx, {.x = x, .dy = dy, .dx = dx});
   const double rounding = 0.5 * epsilon_of(dtype);
   EXPECT_TRUE(testing::is_close("y", testing::to_doubles(y), gelu_forward_reference(xs),
-                                rounding + 1.5e-5, 1e-36));
+                                rounding + 1.5e-5, 1e-36 + testing::rounding_near_zero(dtype)));
   EXPECT_TRUE(testing::is_close("dx", testing::to_doubles(dx), gelu_backward_reference(xs, dys),
                                 rounding + 1e-6, 2e-6));
 }

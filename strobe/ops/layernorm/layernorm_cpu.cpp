@@ -24,7 +24,7 @@ void run_forward(const LayernormKernels<T>& kernels, const LayernormForward& arg
                     rows_from<T>(args.residual, begin), args.weight.as<float>(),
                     args.bias.as<float>(), rows_from<T>(args.y, begin),
                     args.mean.as<float>() + begin, args.rstd.as<float>() + begin, begin,
-                    end - begin, columns, args.epsilon, args.dropout);
+                    end - begin, columns, args.epsilon, args.dropout.with_key_at_hand());
   });
 }
 
@@ -54,7 +54,7 @@ void run_backward(Context& ctx, const LayernormKernels<T>& kernels, const Layern
                      rows_from<T>(args.dy, begin), rows_from<T>(args.dresidual, begin),
                      rows_from<T>(args.dx, begin), rows_from<T>(args.dbranch, begin),
                      dweights.as<float>() + part * columns, dbiases.as<float>() + part * columns,
-                     begin, end - begin, columns, args.dropout);
+                     begin, end - begin, columns, args.dropout.with_key_at_hand());
   });
   sum_partials(dweights, args.dweight, args.accumulate);
   sum_partials(dbiases, args.dbias, args.accumulate);

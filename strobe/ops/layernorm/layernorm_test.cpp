@@ -162,9 +162,10 @@ void run_case(Context& ctx, const CaseLine& c) {
   if (c.is_set("branch")) {
     EXPECT_TRUE(testing::is_close(
         "x", xs, add_dropped(layer.branch, layer.residual, forward.dropout), rounding, 1e-6));
-    EXPECT_TRUE(testing::is_close(
-        "dbranch", testing::to_doubles(backward.dbranch),
-        add_dropped(testing::to_doubles(backward.dx), {}, backward.dropout), rounding, 0));
+    EXPECT_TRUE(
+        testing::is_close("dbranch", testing::to_doubles(backward.dbranch),
+                          add_dropped(testing::to_doubles(backward.dx), {}, backward.dropout),
+                          rounding, testing::rounding_near_zero(dtype)));
   }
   const Doubles ws = testing::to_doubles(forward.weight), bs = testing::to_doubles(forward.bias);
   const auto reference = layernorm_forward_reference(xs, ws, bs, kEpsilon);
