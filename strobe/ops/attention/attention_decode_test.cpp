@@ -27,9 +27,12 @@ using Doubles = std::vector<double>;
 std::string draw_case(Random& random) {
   const int64_t hkv = pick<int64_t>(random, {1, 1, 2, 3, 12});
   const int64_t hq = hkv == 12 ? 12 : hkv * pick<int64_t>(random, {1, 1, 2, 4, 7});
-  const std::string types =
-      pick<std::string>(random, {"dtype=f32 cache=f32", "dtype=f32 cache=f16",
-                                 "dtype=f32 cache=bf16", "dtype=bf16 cache=bf16"});
+  std::vector<std::string> all_types = {"dtype=f32 cache=f32", "dtype=f32 cache=f16",
+                                        "dtype=f32 cache=bf16", "dtype=bf16 cache=bf16"};
+  if (testing::options().device.kind == DeviceKind::cuda) {
+    all_types.emplace_back("dtype=f16 cache=f16");
+  }
+  const std::string types = pick(random, all_types);
   return fmt::format(
       "b={} tq={} capacity={} lengths=0 hq={} hkv={} d={} {} mask={} left={} layout={} threads={} "
       "seed={}",
@@ -96,11 +99,11 @@ Problem::Problem(Context& ctx, const CaseLine& c)
     const int64_t drawn =
         random.below(8) == 0 ? 0 : static_cast<int64_t>(random.below(capacity + 1));
     lengths.push_back(c.number("lengths") != 0 ? c.number("lengths") : drawn);
-    args.cache_lengths.as<int32_t>()[b] = static_cast<int32_t>(lengths.back());
     for (const Tensor& x : {args.k_cache, args.v_cache}) {  // NaN behind the length
       fill(x.slice(0, b, b + 1).slice(1, 0, lengths.back()), normal);
     }
   }
+  fill(args.cache_lengths, Doubles(lengths.begin(), lengths.end()));
   args.scale = static_cast<float>(1 / std::sqrt(static_cast<double>(head_dim)));
   const bool is_window = testing::value_in_case(c.text(), "mask") == "window";
   args.mask = is_window ? window(c.number("left"), 0) : causal();
@@ -295,10 +298,11 @@ TEST(AttentionDecode, ManyQueriesAreManySteps) {
     step.q = p.args.q.slice(1, 0, 1);
     step.out = p.args.out.slice(1, 0, 1);
     step.cache_lengths = ctx.arena().allocate(MemoryUse::activations, DType::i32, {p.batch});
-    for (int64_t b = 0; b < p.batch; ++b) {
-      const auto before = static_cast<int32_t>(std::max<int64_t>(p.lengths[b] - (p.seq_q - 1), 0));
-      step.cache_lengths.as<int32_t>()[b] = before;
+    Doubles before;
+    for (const int64_t length : p.lengths) {
+      before.push_back(static_cast<double>(std::max<int64_t>(length - (p.seq_q - 1), 0)));
     }
+    fill(step.cache_lengths, before);
     const Doubles first = run(ctx, step);
     const int64_t row = p.heads_q * p.head_dim;
     for (int64_t b = 0; b < p.batch; ++b) {
@@ -340,7 +344,7 @@ TEST(AttentionDecode, PartsAreJoined) {
 }
 
 TEST(AttentionDecode, BadArgumentsAreNamed) {
-  Context ctx;
+  Context ctx;  // the checks are the same on every device
   const Problem p(ctx, CaseLine("b=2 tq=1 capacity=8 lengths=5 hq=4 hkv=2 d=16 dtype=f32 cache=f16 "
                                 "mask=causal left=0 layout=0 threads=1 seed=1"));
   const auto refused = [&](const std::function<void(AttentionDecode&)>& spoil) {
@@ -354,8 +358,13 @@ TEST(AttentionDecode, BadArgumentsAreNamed) {
   EXPECT_EQ(refused([](auto&) {}), "no error");
   EXPECT_EQ(refused([](auto& a) { a.k_cache = {}; }), "k_cache is absent");
   EXPECT_EQ(refused([](auto& a) { a.cache_lengths = {}; }), "cache_lengths is absent");
-  EXPECT_EQ(refused([&](auto& a) { a.q = make(DType::f16, a.q.shape); }),
-            "q is f16, allowed are f32 and bf16");
+  EXPECT_EQ(refused([&](auto& a) {
+              a.q = make(DType::f16, a.q.shape);
+              a.k_cache = make(DType::bf16, a.k_cache.shape);
+            }),
+            "k_cache is bf16, allowed with q in f16 is f16");
+  EXPECT_EQ(refused([&](auto& a) { a.q = make(DType::i32, a.q.shape); }),
+            "q is i32, allowed are f32, f16 and bf16");
   EXPECT_EQ(refused([&](auto& a) { a.k_cache = make(DType::i32, a.k_cache.shape); }),
             "k_cache is i32, allowed with q in f32 are f32, f16 and bf16");
   EXPECT_EQ(refused([&](auto& a) { a.q = make(DType::bf16, a.q.shape); }),

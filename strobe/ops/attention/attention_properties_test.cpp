@@ -158,7 +158,7 @@ TEST(AttentionProperty, PassesOfTwoImplementationsFit) {
     for (const AttentionImpl& first : attention_impls()) {
       if (!first.why_not({.dtype = c.dtype}, ctx.device()).empty()) continue;
       SCOPED_TRACE(fmt::format("forward by {}", first.name));
-      Context other({}, {.poison = true});
+      Context other(ctx.device(), {.poison = true});
       other.prefer("attention", {.implementation = std::string(first.name)});
       const AttentionOutputs forward = AttentionTensors(other, c, data).run(other);
       AttentionTensors tensors(ctx, c, data);
@@ -170,7 +170,8 @@ TEST(AttentionProperty, PassesOfTwoImplementationsFit) {
                                       .lse = forward.lse,
                                       .dq = to_doubles(tensors.backward.dq),
                                       .dk = to_doubles(tensors.backward.dk),
-                                      .dv = to_doubles(tensors.backward.dv)};
+                                      .dv = to_doubles(tensors.backward.dv),
+                                      .dbias = {}};
       expect_as_good_as_plain(mixed, c, data);
     }
   });
@@ -196,7 +197,7 @@ TEST(AttentionProperty, RisingScoresRescaleTheSums) {
 // Two keys with equal scores and v in small integers: P is ½, and every sum is exact.
 TEST(AttentionProperty, SumsOfSmallIntegersAreExact) {
   std::vector<std::string> lines;
-  for (const char* dtype : {"f32", "bf16"}) {
+  for (const std::string& dtype : types_under_test()) {
     for (const int64_t d : {8, 64, 72, 256}) {
       lines.push_back(
           fmt::format("b=1 tq=70 tk=70 hq=2 hkv=2 d={} dtype={} mask=window left=1 right=0 "
@@ -238,7 +239,7 @@ TEST(AttentionProperty, SumsOfSmallIntegersAreExact) {
 // of one element each: 0 where dropout took it.
 TEST(AttentionProperty, DropoutTakesTheElementsOfItsDefinition) {
   std::vector<std::string> lines;
-  for (const char* dtype : {"f32", "bf16"}) {
+  for (const std::string& dtype : types_under_test()) {
     for (const double p : {0.1, 0.5}) {
       lines.push_back(
           fmt::format("b=2 tq=256 tk=256 hq=2 hkv=2 d=256 dtype={} mask=full padding=0 "
@@ -278,7 +279,7 @@ TEST(AttentionProperty, DropoutTakesTheElementsOfItsDefinition) {
 
 TEST(AttentionProperty, NothingToSeeGivesZero) {
   std::vector<std::string> lines;
-  for (const char* dtype : {"f32", "bf16"}) {
+  for (const std::string& dtype : types_under_test()) {
     for (const char* lengths : {"tq=0 tk=5", "tq=5 tk=0", "tq=0 tk=0", "tq=20 tk=3"}) {
       lines.push_back(
           fmt::format("b=2 {} hq=2 hkv=1 d=16 dtype={} mask=causal padding=0 bias=0 p=0.5 "

@@ -39,6 +39,16 @@ std::vector<double> part(const std::vector<double>& values, int64_t first, int64
   return {values.begin() + first * width, values.begin() + (first + count) * width};
 }
 
+// Whether the implementation that the context asks for has the bias' gradient.
+bool gives_dbias(const Context& ctx, const AttentionCase& c) {
+  const AttentionProblem problem = {.dtype = c.dtype, .has_bias = true, .has_dbias = true};
+  for (const AttentionImpl& impl : attention_impls()) {
+    if (impl.name != ctx.wish("attention").implementation) continue;
+    return impl.why_not(problem, ctx.device()).empty();
+  }
+  return false;
+}
+
 void append(std::vector<double>& all, const std::vector<double>& more) {
   all.insert(all.end(), more.begin(), more.end());
 }
@@ -162,6 +172,27 @@ AttentionReferenceCase AttentionData::sequence(int64_t s) const {
   return one;
 }
 
+// Of every sequence's [Hq, Tq, Tk], summed over the dimensions in which the bias is broadcast.
+std::vector<double> AttentionData::sum_of_dbias(
+    const std::vector<AttentionReferenceResult>& sequences,
+    std::vector<double> AttentionReferenceResult::*member) const {
+  const AttentionCase& c = case_;
+  std::vector<double> sums(c.bias == 0 ? 0 : bias_shape.numel(), 0);
+  for (size_t s = 0; s < sequences.size(); ++s) {
+    const std::vector<double>& one = sequences[s].*member;
+    for (size_t element = 0; element < one.size(); ++element) {
+      const int64_t j = static_cast<int64_t>(element) % c.seq_k;
+      const int64_t i = static_cast<int64_t>(element) / c.seq_k % c.seq_q;
+      const int64_t h = static_cast<int64_t>(element) / c.seq_k / c.seq_q;
+      const int64_t b_index = bias_shape[0] == 1 ? 0 : static_cast<int64_t>(s);
+      const int64_t row = (b_index * bias_shape[1] + (bias_shape[1] == 1 ? 0 : h)) * bias_shape[2] +
+                          (bias_shape[2] == 1 ? 0 : i);
+      sums[row * c.seq_k + j] += one[element];
+    }
+  }
+  return sums;
+}
+
 AttentionReferenceResult AttentionData::join(
     const std::vector<AttentionReferenceResult>& sequences) const {
   AttentionReferenceResult all;
@@ -174,6 +205,8 @@ AttentionReferenceResult AttentionData::join(
     all.gradient_terms = std::max(all.gradient_terms, one.gradient_terms);
     if (!case_.is_packed) append(all.lse, one.lse);
   }
+  all.dbias = sum_of_dbias(sequences, &AttentionReferenceResult::dbias);
+  all.dbias_terms = sum_of_dbias(sequences, &AttentionReferenceResult::dbias_terms);
   for (int64_t h = 0; case_.is_packed && h < case_.heads_q; ++h) {  // [1, Hq, ΣTq]
     for (const AttentionReferenceResult& one : sequences) {
       append(all.lse, part(one.lse, h, 1, static_cast<int64_t>(one.lse.size()) / case_.heads_q));
@@ -264,6 +297,9 @@ AttentionTensors::AttentionTensors(Context& ctx, const AttentionCase& c, const A
   b.dout = strided(ctx, f.q.shape, inputs_);
   fill(b.dout, data.dout);
   place(ctx, &b.dq, &b.dk, &b.dv, outputs_);
+  if (c.wants_dbias() && gives_dbias(ctx, c)) {
+    b.dbias = ctx.arena().allocate(MemoryUse::gradients, DType::f32, data.bias_shape);
+  }
 
   const int64_t saved = attention_saved_bytes(ctx, problem_of(ctx, b));
   if (saved > 0) {
@@ -287,6 +323,7 @@ AttentionOutputs AttentionTensors::run(Context& ctx) {
     const InputsUnchanged unchanged(inputs_);
     for (const Tensor& storage : outputs_) poison(storage);
     poison(forward.lse);
+    if (backward.dbias.has_data()) poison(backward.dbias);
     if (forward.saved.has_data()) poison(forward.saved);
     attention_forward(ctx, forward);
     outputs.out = to_doubles(forward.out);
@@ -301,6 +338,7 @@ AttentionOutputs AttentionTensors::run(Context& ctx) {
     outputs.dq = to_doubles(backward.dq);
     outputs.dk = to_doubles(backward.dk);
     outputs.dv = to_doubles(backward.dv);
+    if (backward.dbias.has_data()) outputs.dbias = to_doubles(backward.dbias);
   }
   expect_gaps_untouched();
   return outputs;
@@ -321,7 +359,8 @@ void for_all_implementations(const std::vector<std::string>& lines, const Attent
   std::map<std::string_view, Runs> runs;
   for (const AttentionImpl& impl : attention_impls()) {
     if (!options().only_impl.empty() && options().only_impl != impl.name) continue;
-    runs[impl.name].ctx = std::make_unique<Context>(Device(), ArenaOptions{.poison = true});
+    if (is_for_gpu(impl.name) != (options().device.kind == DeviceKind::cuda)) continue;
+    runs[impl.name].ctx = std::make_unique<Context>(options().device, ArenaOptions{.poison = true});
     runs[impl.name].ctx->prefer("attention", {.implementation = std::string(impl.name)});
   }
   for (const std::string& line : cases) {
@@ -351,6 +390,11 @@ void for_all_implementations(const std::vector<std::string>& lines, const Attent
   }
 }
 
+std::vector<std::string> types_under_test() {
+  if (options().device.kind == DeviceKind::cpu) return {"f32", "bf16"};
+  return {"f32", "bf16", "f16"};
+}
+
 void expect_as_good_as_plain(const AttentionOutputs& actual, const AttentionCase& c,
                              const AttentionData& data) {
   using Result = AttentionReferenceResult;
@@ -370,6 +414,10 @@ void expect_as_good_as_plain(const AttentionOutputs& actual, const AttentionCase
   expect("dq", &Result::dq, actual.dq, exact.gradient_terms);
   expect("dk", &Result::dk, actual.dk, exact.gradient_terms);
   expect("dv", &Result::dv, actual.dv, 0);
+  if (actual.dbias.empty()) return;
+  const double terms = *std::max_element(exact.dbias_terms.begin(), exact.dbias_terms.end());
+  EXPECT_TRUE(as_good_as_plain("dbias", actual.dbias, plain.dbias, exact.dbias, c.seq_k, c.dtype,
+                               growth * terms));
 }
 
 }  // namespace strobe::testing

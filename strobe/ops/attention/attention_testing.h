@@ -18,7 +18,8 @@ namespace strobe::testing {
 //   packed=0 layout=1 threads=2 seed=17
 // padding  0 none, 1 keys on the right, 2 keys on the left, 3 queries and keys, anyhow, even
 //          nothing but padding. Whatever lies in the padding is NaN.
-// bias     0 none; else 1 + the sum of 1, 2, 4 for a bias broadcast over batch, heads, queries
+// bias     0 none; else 1 + the sum of 1, 2, 4 for a bias broadcast over batch, heads, queries. Its
+//          gradient is asked for unless the seed is a multiple of 3
 // packed   1: b sequences of up to tq and tk rows, some empty, in one row of cu_seqlens
 // layout   0 contiguous, 1 gaps of NaN between rows, 2 q, k, v as views of one buffer (tq = tk)
 struct AttentionCase {
@@ -33,10 +34,13 @@ struct AttentionCase {
   int threads;
   uint32_t seed;
 
+  bool wants_dbias() const { return bias != 0 && seed % 3 != 0; }
+
   explicit AttentionCase(const std::string& text);
 };
 
-// What exact and plain computation make of a case, in the order of the tensors' elements.
+// What exact and plain computation make of a case, in the order of the tensors' elements; dbias in
+// the shape of the bias.
 struct AttentionExpected {
   AttentionReferenceResult exact, plain;
 };
@@ -62,6 +66,8 @@ struct AttentionData {
   void draw_padding(Random& random);
   AttentionReferenceCase sequence(int64_t s) const;
   AttentionReferenceResult join(const std::vector<AttentionReferenceResult>& sequences) const;
+  std::vector<double> sum_of_dbias(const std::vector<AttentionReferenceResult>& sequences,
+                                   std::vector<double> AttentionReferenceResult::*member) const;
 
   struct Cache {  // not copied: the copy's values may be changed
     std::optional<AttentionExpected> value;
@@ -75,9 +81,10 @@ struct AttentionData {
 
 struct AttentionOutputs {
   std::vector<double> out, lse, dq, dk, dv;
+  std::vector<double> dbias;  // empty unless the case wants it and the implementation has it
 };
 
-// A case's tensors in a context's arena.
+// A case's tensors in a context's arena, on its device.
 class AttentionTensors {
  public:
   AttentionTensors(Context& ctx, const AttentionCase& c, const AttentionData& data);
@@ -98,12 +105,15 @@ class AttentionTensors {
   std::vector<Tensor> inputs_, outputs_;  // whole storages
 };
 
-// Calls body(impl, ctx, case, data) for all implementations that can run each of the cases; `ctx`
-// asks for that implementation, and its arena is poisoned. Fails if an implementation that can run
+// Calls body(impl, ctx, case, data) for all implementations for the device under test that can run
+// each of the cases; `ctx` asks for that implementation, and its arena is poisoned. Fails if an implementation that can run
 // here had no case, and prints those that cannot with their reason.
 using AttentionBody = std::function<void(const AttentionImpl& impl, Context& ctx,
                                          const AttentionCase& c, const AttentionData& data)>;
 void for_all_implementations(const std::vector<std::string>& lines, const AttentionBody& body);
+
+// Element types to test: those of the device under test.
+std::vector<std::string> types_under_test();
 
 // The tolerance rule of docs/numerics.md for every output.
 void expect_as_good_as_plain(const AttentionOutputs& actual, const AttentionCase& c,

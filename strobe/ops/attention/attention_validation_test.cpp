@@ -102,8 +102,8 @@ TEST_F(AttentionValidation, Tensors) {
               a.k = a.k.view({12, 32});
             }),
             "k has shape [12, 32], expected [batch, time, heads, head_dim]");
-  EXPECT_EQ(forward([&](auto& a) { a.q = make(DType::f16, a.q.shape); }),
-            "q is f16, allowed are f32 and bf16");
+  EXPECT_EQ(forward([&](auto& a) { a.q = make(DType::i32, a.q.shape); }),
+            "q is i32, allowed are f32, f16 and bf16");
   EXPECT_EQ(forward([&](auto& a) { a.k = make(DType::bf16, a.k.shape); }),
             "k is bf16, expected f32");
   EXPECT_EQ(forward([&](auto& a) {
@@ -190,6 +190,52 @@ TEST_F(AttentionValidation, Bias) {
               a.bias = make(DType::f32, {2, 2, 4, 6});
             }),
             "bias has shape [2, 2, 4, 6], expected [2, 4, 4, 6], where each but the last may be 1");
+}
+
+TEST_F(AttentionValidation, BiasGradient) {
+  ctx_.prefer("attention", {.algorithm = Algorithm::standard});
+  backward_.bias = make(DType::f32, {1, 4, 4, 6});
+  EXPECT_EQ(backward([&](auto& a) { a.dbias = make(DType::f32, {1, 4, 4, 6}); }), "no error");
+  EXPECT_EQ(backward([&](auto& a) {
+              a.dbias = make(DType::f32, {1, 4, 1, 6});
+            }),
+            "dbias has shape [1, 4, 1, 6], expected [1, 4, 4, 6]");
+  EXPECT_EQ(backward([&](auto& a) {
+              a.dbias = make(DType::bf16, {1, 4, 4, 6});
+            }),
+            "dbias is bf16, expected f32");
+  EXPECT_EQ(backward([&](auto& a) {
+              a.dbias = make(DType::f32, {1, 4, 4, 6});
+              a.bias = {};
+            }),
+            "dbias is given without a bias");
+  EXPECT_EQ(backward([&](auto& a) {
+              a.dbias = make(DType::f32, {1, 4, 4, 6});
+              a.dbias.device = DeviceKind::cuda;
+            }),
+            "dbias is on cuda, the context on cpu");
+  EXPECT_NE(
+      backward([&](auto& a) {
+        a.dbias = make(DType::f32, {1, 4, 6, 4}).transpose(2, 3);
+      }).find("dbias of shape [1, 4, 4, 6] has strides [96, 24, 1, 4], it must be contiguous"),
+      std::string::npos);
+}
+
+// A type that only GPUs take, and a gradient that flash does not have: each row says so.
+TEST_F(AttentionValidation, RowsRefuseInWords) {
+  const auto half = [&](const Shape& shape) { return make(DType::f16, shape); };
+  const std::string types = forward([&](auto& a) {
+    a.q = a.out = half(a.q.shape);
+    a.k = a.v = half(a.k.shape);
+  });
+  EXPECT_NE(types.find("cpu_flash_avx2: takes f32 and bf16, not f16"), std::string::npos) << types;
+  EXPECT_NE(types.find("cpu_standard_avx2: takes f32 and bf16, not f16"), std::string::npos);
+  ctx_.prefer("attention", {.algorithm = Algorithm::flash});
+  backward_.bias = make(DType::f32, {1, 4, 4, 6});
+  const std::string dbias = backward([&](auto& a) { a.dbias = make(DType::f32, a.bias.shape); });
+  EXPECT_NE(dbias.find("cpu_flash_avx2: leaves no gradient of the bias, which standard does"),
+            std::string::npos)
+      << dbias;
 }
 
 TEST_F(AttentionValidation, PackedSequences) {
