@@ -134,7 +134,7 @@ class CaseBench {
   template <class Call>
   Json time_pass(const AttentionTensors& tensors, const char* pass, double error, double flop,
                  const Call& call) {
-    const std::string_view impl = select_attention(ctx_, problem_of(ctx, tensors.backward)).name;
+    const std::string_view impl = select_attention(ctx_, problem_of(ctx_, tensors.backward)).name;
     check(error <= allowed_error(case_.dtype), impl, " is not timed: the error of its ", pass,
           " pass is ", error, ", allowed is ", allowed_error(case_.dtype));
     const double matmul_before = measure_matmul_gflops(ctx_, case_.dtype);

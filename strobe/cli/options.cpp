@@ -85,8 +85,11 @@ void OptionParser::operator()(double& value, const OptionInfo& info) {
 
 void OptionParser::operator()(std::string& value, const OptionInfo& info) {
   add(info, *info.unit != '\0' ? info.unit : "TEXT", value,
-      [&value](const std::string& flag, const std::string& text) {
+      [&value, info](const std::string& flag, const std::string& text) {
         if (text.empty()) throw UsageError(fmt::format("{} is empty", flag));
+        if (info.is_allowed != nullptr && !info.is_allowed(text)) {
+          throw UsageError(fmt::format("{} is '{}', allowed are {}", flag, text, info.unit));
+        }
         value = text;
       });
 }

@@ -18,6 +18,7 @@ struct SomeOptions {
   std::string data = "lab";
   std::vector<std::string> words;
   DType dtype = DType::bf16;
+  std::string device = "auto";
 
   template <class Visitor>
   void visit(Visitor&& visit) {
@@ -29,6 +30,7 @@ struct SomeOptions {
     visit(data, {.name = "data", .unit = "FILE", .help = "text"});
     visit(words, {.name = "word", .help = "one of them"});
     visit(dtype, {.name = "dtype", .help = "type"}, {DType::f32, DType::bf16});
+    visit(device, kDeviceOption);
   }
 };
 
@@ -96,6 +98,11 @@ TEST(OptionParserTest, EveryMistakeIsNamedWithWhatIsAllowed) {
               fmt::format("--rate is '{}', allowed is a number of at least 0", text));
   }
   EXPECT_EQ(usage_error({"--dtype", "f16"}), "--dtype is 'f16', allowed are f32|bf16");
+  EXPECT_EQ(parse({"--device", "cuda:12"}).device, "cuda:12");
+  for (const char* text : {"gpu", "cuda:", "cuda:x", "cuda:1x", "cuda1", "Auto"}) {
+    EXPECT_EQ(usage_error({"--device", text}),
+              fmt::format("--device is '{}', allowed are auto|cpu|cuda|cuda:N", text));
+  }
   EXPECT_EQ(usage_error({"--data", ""}), "--data is empty");
   EXPECT_EQ(usage_error({"--data"}), "--data needs a value");
   EXPECT_EQ(usage_error({"--stepps", "3"}),

@@ -93,6 +93,13 @@ std::string to_text(const Device& device) {
   return device.index == 0 ? "cuda" : fmt::format("cuda:{}", device.index);
 }
 
+bool is_device_name(std::string_view name) {
+  if (name == "auto" || name == "cpu" || name == "cuda") return true;
+  constexpr std::string_view kNumbered = "cuda:";
+  return name.starts_with(kNumbered) && name.size() > kNumbered.size() &&
+         name.find_first_not_of("0123456789", kNumbered.size()) == std::string_view::npos;
+}
+
 Device device_named(std::string_view name) {
   constexpr Device kGpu = {DeviceKind::cuda, 0};
   if (name == "cpu") return {};

@@ -21,8 +21,10 @@ struct Device {
 
 // "cpu", "cuda", or "cuda:1" for another than the first.
 std::string to_text(const Device& device);
-// The same words, and "auto": the first GPU where one can be used, else the CPU. Throws Error, with
-// the reason, when there is no such device or it cannot be used.
+// Is it one of these words, or "auto"?
+bool is_device_name(std::string_view name);
+// The device of such a word; "auto" is the first GPU where one can be used, else the CPU. Throws
+// Error, with the reason, when there is no such device or it cannot be used.
 Device device_named(std::string_view name);
 
 // Instruction sets that CPU kernels are compiled for; each includes the ones before it.
@@ -53,7 +55,9 @@ struct CudaInfo {
   int64_t memory_bytes = 0;
   int64_t l2_bytes = 0;
   int64_t shared_bytes_per_block = 0;  // the most that a block may ask for
-  std::string driver;                  // the CUDA version that the driver supports, "13.0"
+  std::string driver;                  // "580.95.05", where the system says so
+  std::string driver_cuda;             // the CUDA version that the driver supports, "13.0"
+  std::string runtime_cuda;            // that of this build's runtime
 };
 
 // GPUs that the driver shows; 0 in a build without CUDA and where there is no driver.

@@ -6,6 +6,7 @@
 #include <type_traits>
 
 #include "strobe/core/check.h"
+#include "strobe/core/device.h"
 #include "strobe/core/json.h"
 
 namespace strobe {
@@ -28,8 +29,16 @@ struct OptionInfo {
   const char* help = "";
   double min = -std::numeric_limits<double>::infinity();  // allowed range, ends included
   double max = std::numeric_limits<double>::infinity();
-  bool below_max = false;  // `max` itself is not allowed
+  bool below_max = false;                               // `max` itself is not allowed
+  bool (*is_allowed)(std::string_view text) = nullptr;  // of a string; `unit` says which are
 };
+
+// Of every command that computes, for device_named().
+inline constexpr OptionInfo kDeviceOption = {
+    .name = "device",
+    .unit = "auto|cpu|cuda|cuda:N",
+    .help = "where to compute; auto: on a GPU where one can be used, else on the CPU",
+    .is_allowed = is_device_name};
 
 // Sets one JSON entry for each option.
 class OptionsToJson {
@@ -70,6 +79,10 @@ class OptionsFromJson {
     if (entry == json_.end()) return;
     check(is_a<T>(*entry), info.name, " is ", short_text(*entry), ", which has the wrong type");
     value = entry->template get<T>();
+    if constexpr (std::is_same_v<T, std::string>) {
+      check(info.is_allowed == nullptr || info.is_allowed(value), info.name, " is '", value,
+            "', allowed are ", info.unit);
+    }
     if constexpr (std::is_arithmetic_v<T>) {
       const auto number = static_cast<double>(value);
       check(number >= info.min && (info.below_max ? number < info.max : number <= info.max),

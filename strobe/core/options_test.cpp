@@ -15,6 +15,7 @@ struct SomeOptions {
   bool is_loud = false;
   std::string text = "here";
   DType dtype = DType::f32;
+  std::string device = "auto";
 
   template <class Visitor>
   void visit(Visitor&& visit) {
@@ -25,6 +26,7 @@ struct SomeOptions {
     visit(is_loud, {.name = "is_loud"});
     visit(text, {.name = "text"});
     visit(dtype, {.name = "dtype"}, {DType::f32, DType::bf16});
+    visit(device, kDeviceOption);
   }
   bool operator==(const SomeOptions&) const = default;
 };
@@ -59,6 +61,7 @@ TEST(OptionsTest, WrongValuesAreNamed) {
   EXPECT_EQ(error_for(R"({"text": null})"), "text is null, which has the wrong type");
   EXPECT_EQ(error_for(R"({"steps": 0})"), "steps is 0, allowed is 1 to inf");
   EXPECT_EQ(error_for(R"({"rate": 1})"), "rate is 1, allowed is 0 to 1");
+  EXPECT_EQ(error_for(R"({"device": "tpu"})"), "device is 'tpu', allowed are auto|cpu|cuda|cuda:N");
   EXPECT_EQ(error_for(R"({"dtype": "f64"})"), "dtype is 'f64', which is not one of its values");
 }
 

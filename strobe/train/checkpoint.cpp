@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <cstring>
 #include <filesystem>
 #include <future>
 #include <set>
@@ -12,6 +11,7 @@
 #include "strobe/core/atomic_folder.h"
 #include "strobe/core/check.h"
 #include "strobe/core/clock.h"
+#include "strobe/core/copy.h"
 #include "strobe/core/json.h"
 #include "strobe/core/mapped_file.h"
 #include "strobe/data/safetensors.h"
@@ -34,6 +34,7 @@ constexpr std::string_view kPrefix = "checkpoint-";
 // by which the learning rate may fall differently from the checkpoint on.
 constexpr std::string_view kChangeable[] = {"steps",
                                             "attention",
+                                            "device",
                                             "threads",
                                             "data",
                                             "tokenizer",
@@ -71,10 +72,18 @@ std::string folder_of(const std::string& name) {
 // Writing
 
 void write_moments(Gpt2& model, const std::string& path) {
-  std::vector<NamedTensor> tensors;
+  std::vector<StreamedTensor> tensors;
+  const auto add = [&](const std::string& name, const Tensor& moment) {
+    const auto write = [moment](AtomicFile& file) {
+      const HostView view(moment);
+      file.write({static_cast<const char*>(view.tensor().data), view.tensor().bytes()});
+    };
+    tensors.push_back(
+        {.name = name, .dtype = moment.dtype, .shape = moment.shape, .write = write});
+  };
   model.for_each_parameter([&](Parameter& p) {
-    tensors.push_back({p.hf_name + ".m", p.m});
-    tensors.push_back({p.hf_name + ".v", p.v});
+    add(p.hf_name + ".m", p.m);
+    add(p.hf_name + ".v", p.v);
   });
   write_safetensors(path, tensors, {{"format", "strobe"}});
 }
@@ -119,6 +128,8 @@ void write_state(const TrainingState& state, const std::string& folder) {
                {"micro_batches", state.micro_batches},
                {"next_batch_xxh64", hex(state.next_batch_checksum)},
                {"loss_scale", state.loss_scale},
+               {"finite_steps", state.finite_steps},
+               {"skipped_steps", state.skipped_steps},
                {"threads", state.threads},
                {"options", options_json(state.options)},
                {"files", list_files(folder)},
@@ -175,7 +186,7 @@ SortedJson read_state_file(const std::string& checkpoint) {
 void read_moment(const SafetensorsFile& file, const std::string& name, const Tensor& to) {
   const Tensor from = file.tensor(name);
   check_tensor(name.c_str(), from, DType::f32, to.shape);
-  std::memcpy(to.data, from.data, from.bytes());
+  copy_now(from, to);
   release_pages({static_cast<const std::byte*>(from.data), from.bytes()});
 }
 
@@ -196,6 +207,7 @@ void read_moments(Gpt2& model, const std::string& path) {
 SavedCheckpoint save_checkpoint(Context& ctx, Gpt2& model, const Tokenizer& tokenizer,
                                 const TrainingState& state, const std::string& run_folder) {
   const Stopwatch watch;
+  ctx.synchronize();
   const std::string path = path_in(run_folder, fmt::format("{}{}", kPrefix, state.step));
   AtomicFolder folder(path);
   const std::string& partial = folder.partial_path();
@@ -251,6 +263,8 @@ TrainingState read_training_state(const std::string& checkpoint) {
     state.next_batch_checksum =
         std::stoull(json.at("next_batch_xxh64").get<std::string>(), nullptr, 16);
     state.loss_scale = json.at("loss_scale").get<double>();
+    state.finite_steps = json.value("finite_steps", int64_t{0});
+    state.skipped_steps = json.value("skipped_steps", int64_t{0});
     state.threads = json.at("threads").get<int>();
     set_options(state.options, json.at("options"));
     return state;

@@ -33,20 +33,32 @@ std::string onednn_version() {
 
 }  // namespace
 
-Json provenance() {
+Json gpu_json(const CudaInfo& gpu) {
+  return {{"gpu", gpu.name},
+          {"capability", fmt::format("{}.{}", gpu.capability / 10, gpu.capability % 10)},
+          {"multiprocessors", gpu.multiprocessors},
+          {"gpu_memory_bytes", gpu.memory_bytes},
+          {"driver", gpu.driver},
+          {"driver_cuda", gpu.driver_cuda},
+          {"cuda", gpu.runtime_cuda}};
+}
+
+Json provenance(const Device& device) {
   const CpuInfo& cpu = cpu_info();
-  return {{"strobe", kVersion},
-          {"git", kGitHash},
-          {"date", date()},
-          {"device", "cpu"},
-          {"cpu", cpu.model},
-          {"isa", to_text(cpu.isa)},
-          {"cores", cpu.cores},
-          {"memory_bytes", cpu.memory_bytes},
-          {"threads", thread_count()},
-          {"compiler", compiler()},
-          {"build_type", kBuildType},
-          {"onednn", onednn_version()}};
+  Json json = {{"strobe", kVersion},
+               {"git", kGitHash},
+               {"date", date()},
+               {"device", to_text(device)},
+               {"cpu", cpu.model},
+               {"isa", to_text(cpu.isa)},
+               {"cores", cpu.cores},
+               {"memory_bytes", cpu.memory_bytes},
+               {"threads", thread_count()},
+               {"compiler", compiler()},
+               {"build_type", kBuildType},
+               {"onednn", onednn_version()}};
+  if (device.kind == DeviceKind::cuda) json.update(gpu_json(cuda_info(device.index)));
+  return json;
 }
 
 }  // namespace strobe

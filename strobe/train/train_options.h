@@ -46,6 +46,7 @@ struct TrainOptions {
   double epsilon = 1e-8;
   double clip = 1.0;
 
+  std::string device = "auto";
   DType dtype = DType::f32;
   std::string attention = "any";
   int64_t threads = 0;
@@ -64,8 +65,9 @@ struct TrainOptions {
     visit_data(visit);
     visit_optimizer(visit);
     visit.group("Machine");
+    visit(device, kDeviceOption);
     visit(dtype, {.name = "dtype", .help = "type of weights and activations; AdamW's copy is f32"},
-          {DType::f32, DType::bf16});
+          {DType::f32, DType::f16, DType::bf16});
     visit(threads, {.name = "threads", .help = "0: one for each core", .min = 0, .max = 1024});
     visit(seed, {.name = "seed", .help = "of weights, order of the data, and dropout"});
   }

@@ -72,7 +72,9 @@ TEST_F(CliTest, UsageErrorsExit2) {
   expect_failure(run_strobe({"tarin"}), 2, "unknown command 'tarin', allowed are info, train");
   expect_failure(train({"--stepps", "3"}), 2, "unknown option '--stepps'");
   expect_failure(train({"--preset", "huge"}), 2, "preset is 'huge', allowed are quick, lab, gpt2");
-  expect_failure(train({"--dtype", "f16"}), 2, "--dtype is 'f16', allowed are f32|bf16");
+  expect_failure(train({"--dtype", "f8"}), 2, "--dtype is 'f8', allowed are f32|f16|bf16");
+  expect_failure(train({"--device", "gpu"}), 2,
+                 "--device is 'gpu', allowed are auto|cpu|cuda|cuda:N");
   expect_failure(train({"--seq"}), 2, "--seq needs a value");
   for (const char* option : {"--batch", "--seq", "--steps", "--n-layer", "--n-head", "--n-embd",
                              "--n-positions", "--vocab-size", "--accumulation"}) {

@@ -2,6 +2,8 @@
 
 #include <cuda_runtime.h>
 
+#include <fstream>
+
 #include "strobe/core/cuda/check.h"
 
 namespace strobe::cuda {
@@ -30,6 +32,17 @@ std::string version(int number) { return fmt::format("{}.{}", number / 1000, num
 int driver_version() {
   int driver = 0;
   return cudaDriverGetVersion(&driver) == cudaSuccess ? driver : 0;
+}
+
+// The word in "NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.95.05  Tue Sep 23 …" that is a
+// version; empty where the kernel module does not show itself.
+std::string driver_release() {
+  std::ifstream file("/proc/driver/nvidia/version");
+  for (std::string word; file >> word;) {
+    const bool is_version = word.find_first_not_of("0123456789.") == std::string::npos;
+    if (is_version && word.find('.') != std::string::npos) return word;
+  }
+  return "";
 }
 
 cudaStream_t as_stream(void* stream) { return static_cast<cudaStream_t>(stream); }
@@ -81,7 +94,9 @@ CudaInfo info(int index) {
           .memory_bytes = static_cast<int64_t>(properties.totalGlobalMem),
           .l2_bytes = properties.l2CacheSize,
           .shared_bytes_per_block = static_cast<int64_t>(properties.sharedMemPerBlockOptin),
-          .driver = version(driver_version())};
+          .driver = driver_release(),
+          .driver_cuda = version(driver_version()),
+          .runtime_cuda = version(CUDART_VERSION)};
 }
 
 void* allocate(int index, int64_t bytes) {
