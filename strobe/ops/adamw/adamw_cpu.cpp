@@ -1,8 +1,7 @@
 // The CPU implementations of AdamW: threads share out the elements.
-#include <cmath>
-
 #include "strobe/core/parallel.h"
 #include "strobe/ops/adamw/adamw.h"
+#include "strobe/ops/adamw/adamw_constants.h"
 #include "strobe/ops/adamw/adamw_kernels.h"
 #include "strobe/simd/cpu_row.h"
 
@@ -11,27 +10,21 @@ namespace {
 
 constexpr int64_t kGrain = 4096;  // fewer elements are not worth another thread
 
-AdamWConstants constants_of(const AdamWStep& args, bool decays) {
-  const double beta1 = args.beta1, beta2 = args.beta2;
-  const double rate = *args.learning_rate.as<float>(), step = *args.step.as<int32_t>();
-  return {
-      .gradient_scale = *args.gradient_scale.as<float>(),
-      .beta1 = args.beta1,
-      .one_minus_beta1 = static_cast<float>(1 - beta1),
-      .beta2 = args.beta2,
-      .one_minus_beta2 = static_cast<float>(1 - beta2),
-      .decay = decays ? static_cast<float>(1 - rate * args.weight_decay) : 1,
-      .step_size = static_cast<float>(rate / (1 - std::pow(beta1, step))),
-      .inverse_sqrt_correction = static_cast<float>(1 / std::sqrt(1 - std::pow(beta2, step))),
-      .epsilon = args.epsilon,
-  };
+AdamWRates rates_of(const AdamWStep& step) {
+  return {.learning_rate = *step.learning_rate.as<float>(),
+          .gradient_scale = *step.gradient_scale.as<float>(),
+          .step = static_cast<double>(*step.step.as<int32_t>()),
+          .beta1 = step.beta1,
+          .beta2 = step.beta2,
+          .epsilon = step.epsilon,
+          .weight_decay = step.weight_decay};
 }
 
 template <const AdamWKernels& kKernels>
 void run(Context&, std::span<const AdamWParameter> parameters, const AdamWStep& step) {
   if (*step.is_skipped.as<int32_t>() != 0) return;
   for (const AdamWParameter& p : parameters) {
-    const AdamWConstants constants = constants_of(step, p.decays);
+    const AdamWConstants constants = constants_of(rates_of(step), p.decays);
     const AdamWArrays arrays = {.gradient = p.gradient.as<float>(),
                                 .master = p.master.as<float>(),
                                 .m = p.m.as<float>(),
