@@ -59,6 +59,13 @@ Tensor on_device(Context& ctx, const Tensor& host, MemoryUse use) {
   return tensor;
 }
 
+HostView::HostView(const Tensor& tensor) : tensor_(tensor) {
+  if (is_on_host(tensor)) return;
+  memory_.resize(tensor.bytes());
+  tensor_ = Tensor::contiguous(memory_.data(), tensor.dtype, tensor.shape);
+  copy_now(tensor, tensor_);
+}
+
 HostBuffer::HostBuffer(const Context& ctx, int64_t bytes)
     : is_pinned_(ctx.device().kind == DeviceKind::cuda && !ctx.is_planning()),
       bytes_(bytes),

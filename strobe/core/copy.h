@@ -1,5 +1,7 @@
 #pragma once
 
+#include <vector>
+
 #include "strobe/core/context.h"
 #include "strobe/core/tensor.h"
 
@@ -20,6 +22,18 @@ void clear(Context& ctx, const Tensor& tensor);
 // the tensor itself. An absent tensor stays absent. The host tensor must stay as it is until
 // ctx.synchronize().
 Tensor on_device(Context& ctx, const Tensor& host, MemoryUse use = MemoryUse::activations);
+
+// A contiguous tensor's elements where the host can read them: the tensor itself, or a copy of what
+// lies on a device now.
+class HostView {
+ public:
+  explicit HostView(const Tensor& tensor);
+  const Tensor& tensor() const { return tensor_; }
+
+ private:
+  std::vector<char> memory_;
+  Tensor tensor_;
+};
 
 // Host memory that a context's device copies to and from asynchronously (pinned, for a GPU).
 class HostBuffer {

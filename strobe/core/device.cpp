@@ -137,6 +137,11 @@ const std::string& why_no_cuda(int index) {
                                 : reasons.emplace(index, cuda::why_not(index)).first->second;
 }
 
+int64_t free_memory_bytes(const Device& device) {
+  return device.kind == DeviceKind::cuda ? cuda::free_bytes(device.index)
+                                         : cpu_info().memory_bytes;
+}
+
 std::string why_not_cuda(const Device& device, int least_capability) {
   if (device.kind != DeviceKind::cuda) return fmt::format("runs on cuda, not on {}", device.kind);
   const std::string& reason = why_no_cuda(device.index);

@@ -66,6 +66,8 @@ const CudaInfo& cuda_info(int index = 0);  // throws Error unless there is such 
 // Empty when GPU `index` can run this build's kernels, else why not: no CUDA in this build, no
 // driver, one that is too old, no such GPU, or one that nothing was compiled for.
 const std::string& why_no_cuda(int index = 0);
+// Of a GPU, what is not in use now; of a CPU, its physical memory.
+int64_t free_memory_bytes(const Device& device);
 // Empty when `device` is a usable GPU of at least this compute capability, else the reason why not.
 std::string why_not_cuda(const Device& device, int least_capability = 75);
 

@@ -62,17 +62,19 @@ constexpr uint32_t kSiteDropout = 16;  // and on: a model numbers its dropouts f
 struct Dropout {
   uint32_t threshold = 0;  // of 256; 0: no dropout
   PhiloxKey key{};
-  // Where the key lies in the memory of a GPU; `key` is not read then. So a step that was recorded
-  // once can drop other elements each time.
-  const PhiloxKey* device_key = nullptr;
+  // Where the key lies, in memory of the device that computes; null: it is `key`. So a step that
+  // was recorded once can drop other elements each time.
+  const PhiloxKey* key_at = nullptr;
 
   static Dropout none() { return {}; }
   static Dropout with(double p, PhiloxKey key);  // throws Error
 
   bool active() const { return threshold != 0; }
   double probability() const { return threshold / 256.0; }
-  // What a kernel takes as its key.
-  STROBE_HD PhiloxKey current_key() const { return device_key == nullptr ? key : *device_key; }
+  // What a kernel takes as its key, on the device.
+  STROBE_HD constexpr PhiloxKey current_key() const { return key_at == nullptr ? key : *key_at; }
+  // The same on a CPU, with the key at hand.
+  Dropout with_key_at_hand() const { return {.threshold = threshold, .key = current_key()}; }
   STROBE_HD float keep_scale() const { return 256.0f / (256.0f - static_cast<float>(threshold)); }
 };
 

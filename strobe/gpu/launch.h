@@ -20,8 +20,8 @@ inline cudaStream_t stream_of(const Context& ctx) {
 }
 
 // kernel<<<grid, block, shared_bytes>>>(args…) on the context's stream. A grid without blocks is no
-// launch, and a context that is planning launches nothing. More than 48 KiB of dynamic shared memory
-// is asked for here.
+// launch, and a context that is planning launches nothing. More than 48 KiB of dynamic shared
+// memory is asked for here.
 template <class... Parameters, class... Arguments>
 void launch(Context& ctx, void (*kernel)(Parameters...), const Launch& shape, Arguments&&... args) {
   constexpr int kAlwaysAllowed = 48 << 10;

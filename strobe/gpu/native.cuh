@@ -73,8 +73,8 @@ __device__ __forceinline__ void store_vector(T* to, const Vector<T, kCount>& vec
   *reinterpret_cast<Vector<T, kCount>*>(to) = vector;
 }
 
-// Whether `count` elements from each of these addresses on, row after row of `count`, can be read in
-// vectors of 16 bytes.
+// Whether rows of `row` elements, one after the other from `data` on, can be read in vectors of 16
+// bytes.
 template <class T>
 inline bool is_aligned_for_vectors(const T* data, int64_t row) {
   return reinterpret_cast<uintptr_t>(data) % 16 == 0 && row % kVectorWidth<T> == 0;

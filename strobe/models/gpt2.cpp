@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
+#include "strobe/core/copy.h"
 #include "strobe/core/parallel.h"
+#include "strobe/models/gpt2_inputs.h"
 #include "strobe/models/gpt2_pass.h"
 #include "strobe/ops/cross_entropy/cross_entropy.h"
 #include "strobe/ops/linear/linear.h"
@@ -13,14 +16,52 @@ namespace {
 
 constexpr int64_t kFewSequences = 8;
 
-// Activations are of the weights' type, but f32 where that is f16, whose range is too small for
-// sums, and for evaluation also where this machine has no matrix products of bf16.
-DType activation_dtype(const Context& ctx, DType weights, bool is_trainable) {
-  if (weights == DType::f16) return DType::f32;
-  const bool is_native = std::ranges::any_of(linear_impls(), [&](const LinearImpl& impl) {
-    return impl.why_not(weights, ctx.device()).empty();
+bool has_products(const Context& ctx, DType dtype) {
+  return std::ranges::any_of(linear_impls(), [&](const LinearImpl& impl) {
+    return impl.why_not(dtype, ctx.device()).empty();
   });
-  return is_native || is_trainable ? weights : DType::f32;
+}
+
+// Activations are of the weights' type, but f32 for evaluation where the device has no matrix
+// products of that.
+DType activation_dtype(const Context& ctx, DType weights, bool is_trainable) {
+  return is_trainable || has_products(ctx, weights) ? weights : DType::f32;
+}
+
+// The positions of each sequence that are not padding; throws Error unless there is at least one.
+std::vector<Gpt2Span> spans_of(const Gpt2Batch& batch) {
+  const auto value = [](const Tensor& ends, int64_t b, int64_t otherwise) -> int64_t {
+    return ends.has_data() ? ends.as<int32_t>()[b] : otherwise;
+  };
+  const int64_t time = batch.tokens.shape[1];
+  std::vector<Gpt2Span> spans;
+  for (int64_t b = 0; b < batch.tokens.shape[0]; ++b) {
+    const Gpt2Span span = {value(batch.padding.key_begin, b, 0),
+                           value(batch.padding.key_end, b, time)};
+    check(0 <= span.begin && span.begin < span.end && span.end <= time, "sequence ", b,
+          " is the positions ", span.begin, " to ", span.end, " of ", time,
+          ", allowed is at least one");
+    spans.push_back(span);
+  }
+  return spans;
+}
+
+// What a pass reads that has no loss.
+Gpt2Batch without_labels(Gpt2Batch batch) {
+  batch.labels = {};
+  return batch;
+}
+
+// The mean of the counted positions' losses, which the device has set.
+double mean_loss(const Tensor& losses, int64_t counted) {
+  std::vector<float> values(losses.numel());
+  copy_now(losses, Tensor::of(values.data(), losses.shape));
+  const double sum = std::accumulate(values.begin(), values.end(), 0.0);
+  return counted == 0 ? 0 : sum / static_cast<double>(counted);
+}
+
+Tensor allocate_losses(Context& ctx, const Gpt2Batch& batch) {
+  return ctx.arena().allocate(MemoryUse::activations, DType::f32, {batch.tokens.numel()});
 }
 
 Init normal(double deviation) { return {.kind = Init::Kind::normal, .deviation = deviation}; }
@@ -90,11 +131,12 @@ Gpt2::Gpt2(Context& ctx, const Gpt2Config& config, DType dtype, bool is_trainabl
       is_trainable_(is_trainable),
       attention_(attention_wish(config.attn_implementation)),
       parameters_(config) {
-  check(dtype == DType::f32 || dtype == DType::bf16 || (dtype == DType::f16 && !is_trainable),
-        "the model's type is ", dtype, ", allowed are f32 and bf16, and f16 for evaluation only");
+  check(dtype != DType::i32, "the model's type is ", dtype, ", allowed are f32, bf16 and f16");
+  check(!is_trainable || dtype != DType::f16 || has_products(ctx, dtype),
+        "the model's type is f16, allowed for training on ", ctx.device(), " are f32 and bf16");
   for_each_parameter([&](Parameter& p) { allocate(ctx, p, dtype, is_trainable); });
   // Memory is touched only when all of it is there: a model that is too large fails at once.
-  if (is_trainable) for_each_parameter(clear_moments);
+  if (is_trainable) for_each_parameter([&](Parameter& p) { clear_moments(ctx, p); });
 }
 
 void Gpt2::set_attention(std::string_view name) { attention_ = attention_wish(name); }
@@ -107,20 +149,40 @@ void Gpt2::initialize(Context& ctx, uint64_t seed) {
 
 double Gpt2::loss(Context& ctx, const Gpt2Batch& batch) {
   const Context::Preference preference(ctx, "attention", attention_);
-  Gpt2Pass pass(ctx, config_, parameters_, activation_dtype_, batch, nullptr);
+  const int64_t counted = counted_labels(batch.labels);
+  const Arena::Scope scope(ctx.arena());
+  const Gpt2Inputs inputs = take_inputs(ctx, config_, batch, nullptr);
+  const Tensor losses = allocate_losses(ctx, batch);
+  Gpt2Pass pass(ctx, config_, parameters_, activation_dtype_, inputs);
   pass.forward();
-  return pass.loss();
+  pass.losses(losses);
+  return mean_loss(losses, counted);
 }
 
 double Gpt2::forward_backward(Context& ctx, const Gpt2Batch& batch,
                               const Gpt2TrainingPass& training) {
-  check(is_trainable_, "the model was made for evaluation only, it has no gradients");
+  check_trainable();
+  const int64_t counted = counted_labels(batch.labels);
+  const Arena::Scope scope(ctx.arena());
+  const Gpt2Inputs inputs = take_inputs(ctx, config_, batch, &training);
+  const Tensor losses = allocate_losses(ctx, batch);
+  forward_backward(ctx, inputs, losses, training.accumulate);
+  return mean_loss(losses, counted);
+}
+
+void Gpt2::forward_backward(Context& ctx, const Gpt2Inputs& inputs, const Tensor& losses,
+                            bool accumulate) {
+  check_trainable();
   const Context::Preference preference(ctx, "attention", attention_);
-  Gpt2Pass pass(ctx, config_, parameters_, activation_dtype_, batch, &training);
+  Gpt2Pass pass(ctx, config_, parameters_, activation_dtype_, inputs, Gpt2Pass::Kind::training,
+                accumulate);
   pass.forward();
-  const double loss = pass.loss();
+  pass.losses(losses);
   pass.backward();
-  return loss;
+}
+
+void Gpt2::check_trainable() const {
+  check(is_trainable_, "the model was made for evaluation only, it has no gradients");
 }
 
 Tensor Gpt2::logits(Context& ctx, const Gpt2Batch& batch) {
@@ -130,7 +192,9 @@ Tensor Gpt2::logits(Context& ctx, const Gpt2Batch& batch) {
   const Tensor logits = ctx.arena().allocate(MemoryUse::activations, DType::f32,
                                              {batch_size * time, config_.vocab_size});
   const Context::Preference preference(ctx, "attention", attention_);
-  Gpt2Pass pass(ctx, config_, parameters_, activation_dtype_, batch, nullptr);
+  const Arena::Scope scope(ctx.arena());
+  const Gpt2Inputs inputs = take_inputs(ctx, config_, without_labels(batch), nullptr);
+  Gpt2Pass pass(ctx, config_, parameters_, activation_dtype_, inputs);
   pass.forward();
   pass.logits(logits);
   return logits.view({batch_size, time, config_.vocab_size});
@@ -148,7 +212,9 @@ Tensor Gpt2::attention_probabilities(Context& ctx, const Gpt2Batch& batch, int64
   const Tensor probabilities =
       ctx.arena().allocate(MemoryUse::activations, DType::f32, {batch_size, time, time});
   const Context::Preference preference(ctx, "attention", attention_);
-  Gpt2Pass pass(ctx, config_, parameters_, activation_dtype_, batch, nullptr);
+  const Arena::Scope scope(ctx.arena());
+  const Gpt2Inputs inputs = take_inputs(ctx, config_, without_labels(batch), nullptr);
+  Gpt2Pass pass(ctx, config_, parameters_, activation_dtype_, inputs);
   pass.watch({.block = block, .head = head, .probabilities = probabilities});
   pass.forward();
   return probabilities;
@@ -156,10 +222,13 @@ Tensor Gpt2::attention_probabilities(Context& ctx, const Gpt2Batch& batch, int64
 
 Tensor Gpt2::next_logits(Context& ctx, const Gpt2Batch& batch) {
   const Tensor logits = allocate_next_logits(ctx, batch.tokens.shape[0]);
+  const std::vector<Gpt2Span> spans = spans_of(batch);
   const Context::Preference preference(ctx, "attention", attention_);
-  Gpt2Pass pass(ctx, config_, parameters_, activation_dtype_, batch, nullptr);
+  const Arena::Scope scope(ctx.arena());
+  const Gpt2Inputs inputs = take_inputs(ctx, config_, without_labels(batch), nullptr);
+  Gpt2Pass pass(ctx, config_, parameters_, activation_dtype_, inputs);
   pass.forward();
-  pass.next_logits(logits);
+  pass.next_logits(logits, spans);
   return logits;
 }
 
@@ -176,10 +245,13 @@ KvCache Gpt2::make_cache(Context& ctx, int64_t sequences, int64_t capacity) cons
 
 Tensor Gpt2::prefill(Context& ctx, const Gpt2Batch& batch, KvCache& cache, int64_t first) {
   const Tensor logits = allocate_next_logits(ctx, batch.tokens.shape[0]);
+  const std::vector<Gpt2Span> spans = spans_of(batch);
   const Context::Preference preference(ctx, "attention", attention_);
-  Gpt2Pass pass(ctx, config_, parameters_, activation_dtype_, batch, nullptr);
-  pass.prefill(cache, first);
-  pass.next_logits(logits);
+  const Arena::Scope scope(ctx.arena());
+  const Gpt2Inputs inputs = take_inputs(ctx, config_, without_labels(batch), nullptr);
+  Gpt2Pass pass(ctx, config_, parameters_, activation_dtype_, inputs);
+  pass.prefill(cache, first, spans);
+  pass.next_logits(logits, spans);
   return logits;
 }
 
@@ -187,19 +259,21 @@ Tensor Gpt2::decode(Context& ctx, const Tensor& tokens, KvCache& cache) {
   check(tokens.rank() == 1, "tokens have shape ", tokens.shape, ", allowed is [batch]");
   const int64_t batch_size = tokens.shape[0];
   const Tensor logits = allocate_next_logits(ctx, batch_size);
-  const Arena::Scope scope(ctx.arena());
   // The next position of each sequence is as many as it has.
-  const Tensor positions =
-      ctx.arena().allocate(MemoryUse::activations, DType::i32, {batch_size, 1});
+  std::vector<int32_t> positions;
   for (int64_t b = 0; b < batch_size; ++b) {
-    positions.as<int32_t>()[b] = static_cast<int32_t>(cache.length(b));
+    positions.push_back(static_cast<int32_t>(cache.length(b)));
   }
-  const Gpt2Batch batch = {.tokens = tokens.view({batch_size, 1}), .positions = positions};
+  const Gpt2Batch batch = {.tokens = tokens.view({batch_size, 1}),
+                           .positions = Tensor::of(positions.data(), {batch_size, 1})};
+  const std::vector<Gpt2Span> spans(batch_size, {0, 1});
   const Context::Preference preference(ctx, "attention", attention_);
-  Gpt2Pass pass(ctx, config_, parameters_, activation_dtype_, batch, nullptr);
+  const Arena::Scope scope(ctx.arena());
+  const Gpt2Inputs inputs = take_inputs(ctx, config_, without_labels(batch), nullptr);
+  Gpt2Pass pass(ctx, config_, parameters_, activation_dtype_, inputs);
   const auto compute = [&] {
     pass.decode(cache);
-    pass.next_logits(logits);
+    pass.next_logits(logits, spans);
   };
   // A token of a few sequences is many loops of some microseconds each. With more rows the linear
   // layers are oneDNN's matrix products, which bring their own team.

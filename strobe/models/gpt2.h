@@ -46,7 +46,9 @@ struct Gpt2Parameters {
 // How many numbers a model of this configuration learns; 124,439,808 for GPT-2 small.
 int64_t parameter_count(const Gpt2Config& config);
 
-// Sequences to compute on.
+struct Gpt2Inputs;  // strobe/models/gpt2_inputs.h
+
+// Sequences to compute on, in host memory.
 struct Gpt2Batch {
   Tensor tokens;  // [B, T] i32 in [0, vocab_size)
   // [B, T] i32 in [0, n_positions), or absent: 0 … T−1 in every row. With left padding, Hugging
@@ -80,14 +82,13 @@ struct Gpt2TrainingPass {
 //
 // Parameters live in the arena of the context given at construction, for as long as that arena.
 // Every call takes what else it needs from the arena and gives it back, so peaks are honest.
-// In bf16, activations and the matrices' working copies are bf16; statistics, losses, gradients of
-// parameters, and masters are f32. In f16, for evaluation only, the matrices and a cache's keys and
-// values are f16, activations f32; so it is in bf16 for evaluation where a machine has no bf16
-// matrix products.
+// In bf16 and f16, activations and the matrices' working copies are of that type; statistics,
+// losses, gradients of parameters, and masters are f32. A CPU has no f16 products, and some have no
+// bf16 ones: there f16 is for evaluation only, the matrices and a cache's keys and values are f16,
+// activations f32; and so it is in bf16 for evaluation.
 class Gpt2 {
  public:
-  // Throws Error when the configuration is invalid, or the type is not f32, bf16, or, where it is
-  // not trainable, f16.
+  // Throws Error when the configuration is invalid, or the device cannot train in that type.
   Gpt2(Context& ctx, const Gpt2Config& config, DType dtype = DType::f32, bool is_trainable = true);
 
   const Gpt2Config& config() const { return config_; }
@@ -117,6 +118,11 @@ class Gpt2 {
   // label is ignored, the loss and the gradients are 0.
   double forward_backward(Context& ctx, const Gpt2Batch& batch, const Gpt2TrainingPass& pass);
 
+  // The same without waiting for the device, from inputs that are there: `losses`, f32 [B·T], is
+  // set to the loss of each position, 0 where ignored. It may be recorded (Graph).
+  void forward_backward(Context& ctx, const Gpt2Inputs& inputs, const Tensor& losses,
+                        bool accumulate);
+
   // [B, T, V] f32, without dropout, in memory of the arena that the caller's Scope releases. Reads
   // tokens, positions and padding.
   Tensor logits(Context& ctx, const Gpt2Batch& batch);
@@ -145,6 +151,7 @@ class Gpt2 {
   Tensor decode(Context& ctx, const Tensor& tokens, KvCache& cache);
 
  private:
+  void check_trainable() const;
   Tensor allocate_next_logits(Context& ctx, int64_t batch_size) const;  // [B, V] f32
 
   Gpt2Config config_;

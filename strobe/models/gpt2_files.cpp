@@ -10,6 +10,7 @@
 
 #include "strobe/core/atomic_file.h"
 #include "strobe/core/check.h"
+#include "strobe/core/copy.h"
 #include "strobe/core/json.h"
 #include "strobe/core/jsonl.h"
 #include "strobe/ops/cast/cast.h"
@@ -125,20 +126,22 @@ std::string_view bytes_as_text(const Tensor& tensor) {
 }
 
 // Writes a contiguous tensor's values in another type, a piece at a time.
-void write_as(Context& ctx, AtomicFile& file, const Tensor& values, DType dtype) {
+void write_as(Context& host, AtomicFile& file, const Tensor& tensor, DType dtype) {
+  const HostView view(tensor);
+  const Tensor& values = view.tensor();
   if (values.dtype == dtype) {
     file.write(bytes_as_text(values));
     return;
   }
   constexpr int64_t kPiece = int64_t{1} << 22;  // elements
-  const Arena::Scope scope(ctx.arena());
+  const Arena::Scope scope(host.arena());
   const Tensor flat = values.view({values.numel()});
   const Tensor piece =
-      ctx.arena().allocate(MemoryUse::workspace, dtype, {std::min(kPiece, values.numel())});
+      host.arena().allocate(MemoryUse::workspace, dtype, {std::min(kPiece, values.numel())});
   for (int64_t begin = 0; begin < values.numel(); begin += kPiece) {
     const int64_t end = std::min(begin + kPiece, values.numel());
     const Tensor part = piece.slice(0, 0, end - begin);
-    cast(ctx, {.from = flat.slice(0, begin, end), .to = part});
+    cast(host, {.from = flat.slice(0, begin, end), .to = part});
     file.write(bytes_as_text(part));
   }
 }
@@ -174,9 +177,16 @@ void load_weights(Context& ctx, Gpt2& model, const Gpt2Weights& weights) {
   // By name, which is the order in the files: a disk is read from front to back.
   std::map<std::string_view, Parameter*> parameters;
   model.for_each_parameter([&](Parameter& p) { parameters.emplace(p.hf_name, &p); });
+  Context host;
   for (const auto& [name, p] : parameters) {
+    const Arena::Scope scope(host.arena());
     const Tensor& first = p->master.has_data() ? p->master : p->value;
-    weights.read(ctx, name, first);
+    Tensor values = first;
+    if (first.device != host.device().kind) {
+      values = host.arena().allocate(MemoryUse::workspace, first.dtype, first.shape);
+    }
+    weights.read(host, name, values);
+    if (values.data != first.data) copy_now(values, first);
     if (p->value.data != first.data) cast(ctx, {.from = first, .to = p->value});
   }
 }
@@ -186,11 +196,13 @@ void save_gpt2(Context& ctx, Gpt2& model, const std::string& folder, const Gpt2F
   Json config = Json::parse(to_json(model.config()));
   config["architectures"] = {"GPT2LMHeadModel"};
   config["torch_dtype"] = torch_word(format.dtype);
+  ctx.synchronize();
+  Context host;
   std::vector<StreamedTensor> tensors;
   model.for_each_parameter([&](const Parameter& p) {
     const Tensor values = p.master.has_data() ? p.master : p.value;
-    tensors.push_back(streamed(p, format, [&ctx, values, &format](AtomicFile& file) {
-      write_as(ctx, file, values, format.dtype);
+    tensors.push_back(streamed(p, format, [&host, values, &format](AtomicFile& file) {
+      write_as(host, file, values, format.dtype);
     }));
   });
   write_folder(folder, config.dump(2) + "\n", tensors, format.max_shard_bytes);

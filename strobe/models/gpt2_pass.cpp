@@ -2,7 +2,6 @@
 
 #include "strobe/ops/attention/attention.h"
 #include "strobe/ops/attention/attention_probabilities.h"
-#include "strobe/ops/dropout_add/dropout_add.h"
 #include "strobe/ops/embedding/embedding.h"
 #include "strobe/ops/layernorm/layernorm.h"
 #include "strobe/ops/linear/linear.h"
@@ -18,34 +17,18 @@ Gpt2Pass::QkvViews::QkvViews(const Tensor& qkv, int64_t batch, int64_t time, int
 }
 
 Gpt2Pass::Gpt2Pass(Context& ctx, const Gpt2Config& config, Gpt2Parameters& parameters, DType dtype,
-                   const Gpt2Batch& batch, const Gpt2TrainingPass* training)
+                   const Gpt2Inputs& inputs, Kind kind, bool accumulate)
     : ctx_(ctx),
       scope_(ctx.arena()),
       config_(config),
       parameters_(parameters),
       dtype_(dtype),
-      batch_(batch),
-      training_(training),
-      batch_size_(batch.tokens.shape[0]),
-      time_(batch.tokens.shape[1]),
-      rows_(batch_size_ * time_) {
-  check(batch.tokens.rank() == 2 && batch_size_ >= 1 && time_ >= 1, "tokens have shape ",
-        batch.tokens.shape, ", allowed is [batch, time] with at least one of each");
-  check_contiguous("tokens", batch.tokens, DType::i32, {batch_size_, time_});
-  check(time_ <= config.n_positions, "the sequences have ", time_,
-        " tokens, allowed are up to n_positions = ", config.n_positions);
-}
-
-Gpt2Pass::Span Gpt2Pass::span_of(int64_t sequence) const {
-  const auto value = [&](const Tensor& ends, int64_t otherwise) -> int64_t {
-    return ends.has_data() ? ends.as<int32_t>()[sequence] : otherwise;
-  };
-  const Span span = {value(batch_.padding.key_begin, 0), value(batch_.padding.key_end, time_)};
-  check(0 <= span.begin && span.begin < span.end && span.end <= time_, "sequence ", sequence,
-        " is the positions ", span.begin, " to ", span.end, " of ", time_,
-        ", allowed is at least one");
-  return span;
-}
+      inputs_(inputs),
+      is_training_(kind == Kind::training),
+      accumulates_(accumulate),
+      batch_size_(inputs.tokens.shape[0]),
+      time_(inputs.tokens.shape[1]),
+      rows_(batch_size_ * time_) {}
 
 Gpt2Pass::Activations Gpt2Pass::allocate_block() {
   Arena& arena = ctx_.arena();
@@ -55,13 +38,15 @@ Gpt2Pass::Activations Gpt2Pass::allocate_block() {
   a.attended = allocate({rows_, config_.n_embd});
   a.lse = arena.allocate(MemoryUse::attention, DType::f32, {batch_size_, config_.n_head, time_});
   a.x_mid = allocate({rows_, config_.n_embd});
-  if (training_ != nullptr) a.fc = allocate({rows_, config_.inner_dim()});
+  if (is_training_) a.fc = allocate({rows_, config_.inner_dim()});
   return a;
 }
 
 Dropout Gpt2Pass::dropout(double p, uint32_t number) const {
-  if (training_ == nullptr) return Dropout::none();
-  return Dropout::with(p, random_key(training_->seed, training_->step, kSiteDropout + number));
+  if (!is_training_) return Dropout::none();
+  Dropout dropout = Dropout::with(p, {});
+  dropout.key_at = static_cast<const PhiloxKey*>(inputs_.dropout_keys.data) + number;
+  return dropout;
 }
 
 Dropout Gpt2Pass::block_dropout(int64_t block, Branch branch) const {
@@ -82,14 +67,14 @@ void Gpt2Pass::take_cache(KvCache& cache) {
   cache_ = &cache;
 }
 
-void Gpt2Pass::prefill(KvCache& cache, int64_t first) {
+void Gpt2Pass::prefill(KvCache& cache, int64_t first, Spans spans) {
   take_cache(cache);
   for (int64_t b = 0; b < batch_size_; ++b) {
-    const Span span = span_of(b);
     cache.clear(first + b);
-    cache.extend(first + b, span.end - span.begin);
+    cache.extend(first + b, spans[b].end - spans[b].begin);
   }
   first_ = first;
+  spans_ = spans;
   forward();
 }
 
@@ -103,24 +88,27 @@ void Gpt2Pass::decode(KvCache& cache) {
 void Gpt2Pass::forward() {
   const int64_t blocks = config_.n_layer;
   for (int64_t block = 0; block < blocks; ++block) {
-    blocks_.push_back(training_ == nullptr && block > 0 ? blocks_[0] : allocate_block());
+    blocks_.push_back(!is_training_ && block > 0 ? blocks_[0] : allocate_block());
   }
-  x_final_ = training_ == nullptr ? blocks_[0].x : allocate({rows_, config_.n_embd});
+  x_final_ = is_training_ ? allocate({rows_, config_.n_embd}) : blocks_[0].x;
   normed_ = {.y = allocate({rows_, config_.n_embd}),
              .mean = allocate(DType::f32, {rows_}),
              .rstd = allocate(DType::f32, {rows_})};
   gelu_ = allocate({rows_, config_.inner_dim()});
 
-  const Tensor& x = blocks_[0].x;
-  embedding_forward(ctx_, {.tokens = batch_.tokens,
-                           .positions = batch_.positions,
+  embedding_forward(ctx_, {.tokens = inputs_.tokens,
+                           .positions = inputs_.positions,
                            .token_table = parameters_.wte.value,
                            .position_table = parameters_.wpe.value,
-                           .out = x.view({batch_size_, time_, config_.n_embd})});
-  if (const Dropout dropout = embedding_dropout(); dropout.active()) {
-    dropout_add_forward(ctx_, {.x = x, .y = x, .dropout = dropout});
-  }
+                           .out = blocks_[0].x.view({batch_size_, time_, config_.n_embd}),
+                           .dropout = embedding_dropout()});
   for (int64_t block = 0; block < blocks; ++block) forward_block(block);
+}
+
+Gpt2Pass::Addition Gpt2Pass::addition_before(int64_t block) const {
+  if (block == 0) return {};  // the embedding is the whole stream
+  return {.residual = blocks_[block - 1].x_mid,
+          .dropout = block_dropout(block - 1, Branch::feed_forward)};
 }
 
 void Gpt2Pass::forward_block(int64_t block) {
@@ -128,16 +116,15 @@ void Gpt2Pass::forward_block(int64_t block) {
   const Activations& a = blocks_[block];
   const Tensor& x_next = block + 1 < config_.n_layer ? blocks_[block + 1].x : x_final_;
 
-  forward_layernorm(a.x, w.ln_1);
+  const Addition before = addition_before(block);
+  forward_layernorm(a.x, w.ln_1, &before);
   forward_linear(normed_.y, w.attn_c_attn, a.qkv);
   forward_attention(block);
   forward_linear(a.attended, w.attn_c_proj, a.x_mid);
-  dropout_add_forward(ctx_, {.x = a.x_mid,
-                             .residual = a.x,
-                             .y = a.x_mid,
-                             .dropout = block_dropout(block, Branch::attention_projection)});
 
-  forward_layernorm(a.x_mid, w.ln_2);
+  const Addition attended = {.residual = a.x,
+                             .dropout = block_dropout(block, Branch::attention_projection)};
+  forward_layernorm(a.x_mid, w.ln_2, &attended);
   linear_forward(ctx_, {.x = normed_.y,
                         .weight = w.mlp_c_fc.weight.value,
                         .bias = w.mlp_c_fc.bias.value,
@@ -145,21 +132,24 @@ void Gpt2Pass::forward_block(int64_t block) {
                         .gelu = true,
                         .pre_activation = a.fc});
   forward_linear(gelu_, w.mlp_c_proj, x_next);
-  dropout_add_forward(ctx_, {.x = x_next,
-                             .residual = a.x_mid,
-                             .y = x_next,
-                             .dropout = block_dropout(block, Branch::feed_forward)});
 }
 
-void Gpt2Pass::forward_layernorm(const Tensor& x, const Gpt2Block::Layernorm& layer) {
-  const int64_t rows = x.shape[0];
-  layernorm_forward(ctx_, {.x = x,
+// normed_ = the layernorm of x; with `addition`, x is the branch at first, and the whole sum then.
+void Gpt2Pass::forward_layernorm(const Tensor& x, const Gpt2Block::Layernorm& layer,
+                                 const Addition* addition) {
+  LayernormForward args = {.x = x,
                            .weight = layer.weight.value,
                            .bias = layer.bias.value,
-                           .y = normed_.y.slice(0, 0, rows),
-                           .mean = normed_.mean.slice(0, 0, rows),
-                           .rstd = normed_.rstd.slice(0, 0, rows),
-                           .epsilon = static_cast<float>(config_.layer_norm_epsilon)});
+                           .y = normed_.y,
+                           .mean = normed_.mean,
+                           .rstd = normed_.rstd,
+                           .epsilon = static_cast<float>(config_.layer_norm_epsilon)};
+  if (addition != nullptr && addition->residual.has_data()) {
+    args.branch = x;
+    args.residual = addition->residual;
+    args.dropout = addition->dropout;
+  }
+  layernorm_forward(ctx_, args);
 }
 
 void Gpt2Pass::forward_linear(const Tensor& x, const Gpt2Block::Linear& layer, const Tensor& y) {
@@ -178,10 +168,10 @@ void Gpt2Pass::forward_attention(int64_t block) {
       .lse = a.lse,
       .scale = attention_scale(),
       .mask = causal(),
-      .padding = batch_.padding,
+      .padding = inputs_.padding,
       .dropout = block_dropout(block, Branch::attention_probabilities),
   };
-  if (training_ != nullptr) {
+  if (is_training_) {
     AttentionProblem problem = problem_of(ctx_, attention);
     problem.needs_backward = true;
     const int64_t bytes = attention_saved_bytes(ctx_, problem);
@@ -196,7 +186,7 @@ void Gpt2Pass::forward_attention(int64_t block) {
     }
   }
   if (cache_ == nullptr) return;
-  for (int64_t b = 0; b < batch_size_; ++b) store_keys_values(block, qkv, b, span_of(b));
+  for (int64_t b = 0; b < batch_size_; ++b) store_keys_values(block, qkv, b, spans_[b]);
 }
 
 void Gpt2Pass::decode_attention(int64_t block, const QkvViews& qkv) {
@@ -209,7 +199,8 @@ void Gpt2Pass::decode_attention(int64_t block, const QkvViews& qkv) {
                           .scale = attention_scale()});
 }
 
-void Gpt2Pass::store_keys_values(int64_t block, const QkvViews& qkv, int64_t sequence, Span span) {
+void Gpt2Pass::store_keys_values(int64_t block, const QkvViews& qkv, int64_t sequence,
+                                 Gpt2Span span) {
   const auto part = [&](const Tensor& t) {
     return t.slice(0, sequence, sequence + 1).slice(1, span.begin, span.end);
   };

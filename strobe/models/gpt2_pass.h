@@ -2,27 +2,39 @@
 
 #include <cmath>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "strobe/core/context.h"
 #include "strobe/core/random.h"
 #include "strobe/core/tensor.h"
 #include "strobe/models/gpt2.h"
+#include "strobe/models/gpt2_inputs.h"
 #include "strobe/models/kv_cache.h"
 
 namespace strobe {
 
+// The positions of a sequence that are not padding: [begin, end).
+struct Gpt2Span {
+  int64_t begin, end;
+};
+
 // One pass of GPT-2 over one batch: the forward pass, and in training its mirror image. Activations
 // live in the arena as long as the Gpt2Pass does. Only Gpt2 makes one.
+//
+// Nothing in a training pass waits for the device or depends on anything but the inputs' shape: so
+// it can be recorded (Graph), and replayed with other inputs.
 //
 // Shapes: B sequences of T positions, M = B·T rows; C = n_embd, H = n_head, D = C/H, F = n_inner,
 // V = vocab_size. Tensors are of the activations' type, unless f32 is said.
 class Gpt2Pass {
  public:
-  // `dtype` is the type of activations. `training` is null in evaluation: then there is no dropout,
-  // and nothing is kept for a backward. Throws Error when the batch does not fit the model.
+  // Evaluation has no dropout, and keeps nothing for a backward.
+  enum class Kind : unsigned char { evaluation, training };
+
+  // `dtype` is the type of activations. With `accumulate`, gradients are added to those there are.
   Gpt2Pass(Context& ctx, const Gpt2Config& config, Gpt2Parameters& parameters, DType dtype,
-           const Gpt2Batch& batch, const Gpt2TrainingPass* training);
+           const Gpt2Inputs& inputs, Kind kind = Kind::evaluation, bool accumulate = false);
 
   // One head whose attention forward() then also writes down: `probabilities` is [B, T, T] f32.
   struct WatchedHead {
@@ -31,27 +43,27 @@ class Gpt2Pass {
   };
   void watch(const WatchedHead& head) { watched_ = head; }
 
+  // The positions of each sequence that are not padding.
+  using Spans = std::span<const Gpt2Span>;
+
   // In this order: forward() or one of its kin, then logits(), next_logits() or loss(), then in
   // training backward().
   void forward();  // embedding and blocks
   // forward(), which also leaves keys and values of each span in the sequences first, first + 1, …
-  void prefill(KvCache& cache, int64_t first);
+  void prefill(KvCache& cache, int64_t first, Spans spans);
   // forward() of T more positions of the first B sequences; attention is to the cache.
   void decode(KvCache& cache);
 
   // Last layernorm and head; may be f32 where the model is not.
-  void logits(const Tensor& logits);       // [M, V]   set
-  void next_logits(const Tensor& logits);  // [B, V]   set, of each sequence's last position
-  double loss();    // the same and mean cross entropy; in training also the gradient of all three
+  void logits(const Tensor& logits);  // [M, V]   set
+  void next_logits(const Tensor& logits,
+                   Spans spans);  // [B, V]   set, of each span's last position
+  // The same and cross entropy of each row, f32 [M], 0 where ignored; in training also the gradient
+  // of their sum times gradient_scale.
+  void losses(const Tensor& losses);
   void backward();  // last layernorm, blocks, embedding
 
  private:
-  // The positions of a sequence that are not padding.
-  struct Span {
-    int64_t begin, end;
-  };
-  Span span_of(int64_t sequence) const;  // throws Error unless there is at least one
-
   // Queries, keys and values as views [B, T, H, D] of the packed projection [M, 3C].
   struct QkvViews {
     Tensor q, k, v;
@@ -63,6 +75,13 @@ class Gpt2Pass {
     Tensor y;     // [M, C]
     Tensor mean;  // [M] f32
     Tensor rstd;  // [M] f32
+  };
+
+  // What the layer before a layernorm adds to the residual stream: x = residual + dropout(branch).
+  // The branch itself lies where x will be.
+  struct Addition {
+    Tensor residual;  // absent: nothing is added
+    Dropout dropout;
   };
 
   // What a block keeps from forward to backward; in evaluation all blocks share one set. The
@@ -95,35 +114,40 @@ class Gpt2Pass {
   Dropout embedding_dropout() const { return dropout(config_.embd_pdrop, 0); }
   Dropout block_dropout(int64_t block, Branch branch) const;
 
+  // What makes the stream that enters a block, or with n_layer that leaves the last one.
+  Addition addition_before(int64_t block) const;
+
   void forward_block(int64_t block);
-  void forward_layernorm(const Tensor& x, const Gpt2Block::Layernorm& layer);
+  void forward_layernorm(const Tensor& x, const Gpt2Block::Layernorm& layer,
+                         const Addition* addition = nullptr);
   void forward_linear(const Tensor& x, const Gpt2Block::Linear& layer, const Tensor& y);
   void forward_attention(int64_t block);
   void take_cache(KvCache& cache);  // throws Error unless it is one of this model's shape
   void decode_attention(int64_t block, const QkvViews& qkv);
-  void store_keys_values(int64_t block, const QkvViews& qkv, int64_t sequence, Span span);
+  void store_keys_values(int64_t block, const QkvViews& qkv, int64_t sequence, Gpt2Span span);
 
   void backward_block(int64_t block);
-  void backward_layernorm(const Tensor& x, const Gpt2Block::Layernorm& layer,
-                          const Tensor& dresidual);
+  Tensor backward_layernorm(const Tensor& x, const Gpt2Block::Layernorm& layer,
+                            const Tensor& dresidual, const Dropout& dropout);
   void backward_linear(const Tensor& x, const Gpt2Block::Linear& layer, const Tensor& dy,
                        const Tensor& dx);
   void backward_attention(int64_t block);
-  Tensor backward_dropout(const Dropout& dropout);
 
   Context& ctx_;
   const Arena::Scope scope_;
   const Gpt2Config& config_;
   Gpt2Parameters& parameters_;
   const DType dtype_;  // of activations
-  const Gpt2Batch& batch_;
-  const Gpt2TrainingPass* const training_;
+  const Gpt2Inputs inputs_;
+  const bool is_training_;
+  const bool accumulates_;
   const int64_t batch_size_;  // B
   const int64_t time_;        // T
   const int64_t rows_;        // M
 
   KvCache* cache_ = nullptr;  // none in training
   int64_t first_ = 0;         // the cache's sequence that is this batch's first one
+  Spans spans_;
   bool reads_cache_ = false;  // attention is to the cache, not to this batch's positions alone
 
   WatchedHead watched_;
@@ -134,7 +158,8 @@ class Gpt2Pass {
 
   // Gradients on their way back: one set serves all blocks.
   Tensor dx_;         // [M, C]  of the residual stream
-  Tensor dnarrow_;    // [M, C]  of what a half-block adds to the stream, then of its layernorm
+  Tensor dnarrow_;    // [M, C]  of a layernorm's output
+  Tensor dbranch_;    // [M, C]  of what was added to the stream last: dnarrow_, or dx_ itself
   Tensor dfc_;        // [M, F]  of gelu, then of fc
   Tensor dqkv_;       // [M, 3C]   dqkv and dattended are needed when dfc is not, so they lie in
   Tensor dattended_;  // [M, C]    the same memory

@@ -3,7 +3,6 @@
 
 #include "strobe/models/gpt2_pass.h"
 #include "strobe/ops/attention/attention.h"
-#include "strobe/ops/dropout_add/dropout_add.h"
 #include "strobe/ops/embedding/embedding.h"
 #include "strobe/ops/gelu/gelu.h"
 #include "strobe/ops/layernorm/layernorm.h"
@@ -18,41 +17,42 @@ void Gpt2Pass::backward() {
   dqkv_ = memory.slice(0, 0, 3 * narrow).view({rows_, 3 * config_.n_embd});
   dattended_ = memory.slice(0, 3 * narrow, 4 * narrow).view({rows_, config_.n_embd});
 
-  backward_layernorm(x_final_, parameters_.ln_f, /*dresidual=*/{});
+  dbranch_ = backward_layernorm(x_final_, parameters_.ln_f, /*dresidual=*/{},
+                                addition_before(config_.n_layer).dropout);
   for (int64_t block = config_.n_layer - 1; block >= 0; --block) backward_block(block);
-  const Tensor dembedded = backward_dropout(embedding_dropout());
-  embedding_backward(ctx_, {.tokens = batch_.tokens,
-                            .positions = batch_.positions,
-                            .dout = dembedded.view({batch_size_, time_, config_.n_embd}),
+  embedding_backward(ctx_, {.tokens = inputs_.tokens,
+                            .positions = inputs_.positions,
+                            .dout = dbranch_.view({batch_size_, time_, config_.n_embd}),
                             .dtoken_table = parameters_.wte.grad,  // the head has set it
                             .dposition_table = parameters_.wpe.grad,
-                            .accumulate = training_->accumulate});
+                            .accumulate = accumulates_,
+                            .dropout = embedding_dropout()});
 }
 
 void Gpt2Pass::backward_block(int64_t block) {
   const Gpt2Block& w = parameters_.h[block];
   const Activations& a = blocks_[block];
 
-  const Tensor dmlp = backward_dropout(block_dropout(block, Branch::feed_forward));
   gelu_forward(ctx_, {.x = a.fc, .y = gelu_});
-  backward_linear(gelu_, w.mlp_c_proj, dmlp, dfc_);
+  backward_linear(gelu_, w.mlp_c_proj, dbranch_, dfc_);
   gelu_backward(ctx_, {.x = a.fc, .dy = dfc_, .dx = dfc_});
   forward_layernorm(a.x_mid, w.ln_2);
   backward_linear(normed_.y, w.mlp_c_fc, dfc_, dnarrow_);
-  backward_layernorm(a.x_mid, w.ln_2, dx_);
+  dbranch_ =
+      backward_layernorm(a.x_mid, w.ln_2, dx_, block_dropout(block, Branch::attention_projection));
 
-  const Tensor dattn = backward_dropout(block_dropout(block, Branch::attention_projection));
-  backward_linear(a.attended, w.attn_c_proj, dattn, dattended_);
+  backward_linear(a.attended, w.attn_c_proj, dbranch_, dattended_);
   backward_attention(block);
   forward_layernorm(a.x, w.ln_1);
   backward_linear(normed_.y, w.attn_c_attn, dqkv_, dnarrow_);
-  backward_layernorm(a.x, w.ln_1, dx_);
+  dbranch_ = backward_layernorm(a.x, w.ln_1, dx_, addition_before(block).dropout);
 }
 
 // dx_ = the gradient of x through the layernorm in normed_, that of its output being dnarrow_, plus
-// dresidual.
-void Gpt2Pass::backward_layernorm(const Tensor& x, const Gpt2Block::Layernorm& layer,
-                                  const Tensor& dresidual) {
+// dresidual. Gives the gradient of the branch that ends in x, which is dx_ itself without dropout.
+Tensor Gpt2Pass::backward_layernorm(const Tensor& x, const Gpt2Block::Layernorm& layer,
+                                    const Tensor& dresidual, const Dropout& dropout) {
+  const Tensor dbranch = dropout.active() ? dnarrow_ : Tensor{};
   layernorm_backward(ctx_, {.x = x,
                             .weight = layer.weight.value,
                             .mean = normed_.mean,
@@ -62,7 +62,10 @@ void Gpt2Pass::backward_layernorm(const Tensor& x, const Gpt2Block::Layernorm& l
                             .dx = dx_,
                             .dweight = layer.weight.grad,
                             .dbias = layer.bias.grad,
-                            .accumulate = training_->accumulate});
+                            .accumulate = accumulates_,
+                            .dbranch = dbranch,
+                            .dropout = dropout});
+  return dbranch.has_data() ? dbranch : dx_;
 }
 
 void Gpt2Pass::backward_linear(const Tensor& x, const Gpt2Block::Linear& layer, const Tensor& dy,
@@ -73,7 +76,7 @@ void Gpt2Pass::backward_linear(const Tensor& x, const Gpt2Block::Linear& layer, 
                          .dx = dx,
                          .dweight = layer.weight.grad,
                          .dbias = layer.bias.grad,
-                         .accumulate = training_->accumulate});
+                         .accumulate = accumulates_});
 }
 
 void Gpt2Pass::backward_attention(int64_t block) {
@@ -91,16 +94,9 @@ void Gpt2Pass::backward_attention(int64_t block) {
                             .dv = dqkv.v,
                             .scale = attention_scale(),
                             .mask = causal(),
-                            .padding = batch_.padding,
+                            .padding = inputs_.padding,
                             .dropout = block_dropout(block, Branch::attention_probabilities),
                             .saved = a.saved});
-}
-
-// The gradient of what dropout_add added to the residual stream: dx_ itself without dropout.
-Tensor Gpt2Pass::backward_dropout(const Dropout& dropout) {
-  if (!dropout.active()) return dx_;
-  dropout_add_backward(ctx_, {.dy = dx_, .dx = dnarrow_, .dropout = dropout});
-  return dnarrow_;
 }
 
 }  // namespace strobe

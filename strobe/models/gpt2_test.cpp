@@ -314,7 +314,7 @@ TEST(Gpt2, ErrorsNameValueAndWhatIsAllowed) {
   EXPECT_EQ(error_of([&] { frozen.forward_backward(ctx, batch.view(), {}); }),
             "the model was made for evaluation only, it has no gradients");
   EXPECT_EQ(error_of([&] { Gpt2(ctx, tiny_config(), DType::f16); }),
-            "the model's type is f16, allowed are f32 and bf16, and f16 for evaluation only");
+            "the model's type is f16, allowed for training on cpu are f32 and bf16");
 }
 
 }  // namespace

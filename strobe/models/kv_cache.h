@@ -29,7 +29,10 @@ class KvCache {
   const KvCacheSizes& sizes() const { return sizes_; }
   int64_t bytes() const;
 
-  int64_t length(int64_t sequence) const { return lengths_.as<int32_t>()[sequence]; }
+  int64_t length(int64_t sequence) const {
+    check_sequence(sequence);
+    return lengths_.as<int32_t>()[sequence];
+  }
   // i32 [count]: the lengths of the first `count` sequences.
   Tensor lengths(int64_t count) const { return lengths_.slice(0, 0, count); }
 

@@ -2,9 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <numbers>
+#include <vector>
 
+#include "strobe/core/copy.h"
 #include "strobe/core/parallel.h"
 #include "strobe/ops/cast/cast.h"
 
@@ -65,26 +66,31 @@ void allocate(Context& ctx, Parameter& parameter, DType dtype, bool is_trainable
   parameter.v = take(MemoryUse::optimizer, DType::f32);
 }
 
-void clear_moments(Parameter& parameter) {
-  fill_constant(parameter.m, 0);
-  fill_constant(parameter.v, 0);
+void clear_moments(Context& ctx, Parameter& parameter) {
+  clear(ctx, parameter.m);
+  clear(ctx, parameter.v);
 }
 
 void assign(Context& ctx, Parameter& parameter, const Tensor& values) {
-  check_tensor(parameter.hf_name.c_str(), values, DType::f32, parameter.shape);
-  check(values.is_contiguous(), parameter.hf_name, " is assigned from a strided tensor");
-  const Tensor& master = parameter.master;
-  if (master.has_data() && master.data != values.data) {
-    std::memcpy(master.data, values.data, values.bytes());
+  check_contiguous(parameter.hf_name.c_str(), values, DType::f32, parameter.shape);
+  const Arena::Scope scope(ctx.arena());
+  Tensor there = parameter.master;
+  if (!there.has_data()) {
+    there = on_device(ctx, values, MemoryUse::workspace);
+  } else if (there.data != values.data) {
+    copy(ctx, values, there);
   }
-  if (parameter.value.dtype != DType::f32) cast(ctx, {.from = values, .to = parameter.value});
+  if (parameter.value.dtype != DType::f32) cast(ctx, {.from = there, .to = parameter.value});
+  ctx.synchronize();  // `values` may change from here on
 }
 
 void initialize(Context& ctx, Parameter& parameter, PhiloxKey key) {
-  const Arena::Scope scope(ctx.arena());
+  // Made on the host for every device: so they are the same numbers.
+  std::vector<float> memory;
   Tensor values = parameter.master;
-  if (!values.has_data()) {
-    values = ctx.arena().allocate(MemoryUse::workspace, DType::f32, parameter.shape);
+  if (!values.has_data() || values.device != DeviceKind::cpu) {
+    memory.resize(parameter.shape.numel());
+    values = Tensor::of(memory.data(), parameter.shape);
   }
   switch (parameter.init.kind) {
     case Init::Kind::zeros: fill_constant(values, 0); break;

@@ -41,9 +41,9 @@ struct Parameter {
 void allocate(Context& ctx, Parameter& parameter, DType dtype, bool is_trainable);
 
 // Sets the moments of a trainable parameter to zero.
-void clear_moments(Parameter& parameter);
+void clear_moments(Context& ctx, Parameter& parameter);
 
-// Sets value and master to `values`, f32 of the parameter's shape.
+// Sets value and master to `values`, f32 of the parameter's shape, in host memory or on the device.
 void assign(Context& ctx, Parameter& parameter, const Tensor& values);
 
 // Sets value and master as `parameter.init` says, from `key`: the same numbers on any number of

@@ -78,8 +78,7 @@ void write_moments(Gpt2& model, const std::string& path) {
       const HostView view(moment);
       file.write({static_cast<const char*>(view.tensor().data), view.tensor().bytes()});
     };
-    tensors.push_back(
-        {.name = name, .dtype = moment.dtype, .shape = moment.shape, .write = write});
+    tensors.push_back({.name = name, .dtype = moment.dtype, .shape = moment.shape, .write = write});
   };
   model.for_each_parameter([&](Parameter& p) {
     add(p.hf_name + ".m", p.m);
@@ -295,8 +294,8 @@ void check_checkpoint(const std::string& checkpoint) {
 }
 
 void check_resumable(const TrainingState& state, const TrainOptions& options) {
-  check(state.loss_scale == 1, "the checkpoint has a loss scale of ", state.loss_scale,
-        ", allowed is 1: ", options.dtype, " needs none");
+  check(state.loss_scale == 1 || options.dtype == DType::f16, "the checkpoint has a loss scale of ",
+        state.loss_scale, ", allowed is 1: ", options.dtype, " needs none");
   const Json saved = options_json(state.options), now = options_json(options);
   for (const auto& [name, value] : now.items()) {
     if (value == saved[name] || std::ranges::count(kChangeable, name) > 0) continue;

@@ -26,7 +26,9 @@ struct TrainingState {
   int64_t step = 0;                  // the last that was done
   int64_t micro_batches = 0;         // done: the place in the data, and of dropout's numbers
   uint64_t next_batch_checksum = 0;  // of the tokens that come next: whether it is still that text
-  double loss_scale = 1;             // of the gradients, for 16-bit floats with few exponents
+  double loss_scale = 1;             // of the next step
+  int64_t finite_steps = 0;          // since loss_scale last changed
+  int64_t skipped_steps = 0;         // of `step`: their gradients were not finite
   int threads = 0;
   TrainOptions options;
 };

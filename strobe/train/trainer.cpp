@@ -10,7 +10,6 @@
 #include "strobe/models/gpt2_files.h"
 #include "strobe/ops/attention/attention.h"
 #include "strobe/ops/cross_entropy/cross_entropy.h"
-#include "strobe/ops/grad_norm/grad_norm.h"
 #include "strobe/train/checksum.h"
 #include "strobe/train/schedule.h"
 
@@ -20,7 +19,7 @@ namespace {
 static_assert(kNoLabel == kIgnoredLabel);
 
 TrainingState begin_of(const TrainOptions& options) {
-  if (options.resume.empty()) return {};
+  if (options.resume.empty()) return {.loss_scale = first_loss_scale(options.dtype)};
   TrainingState state = read_training_state(options.resume);
   check_resumable(state, options);
   return state;
@@ -59,6 +58,12 @@ std::string_view choose_attention(Context& ctx, const TrainOptions& options,
   return select_attention(ctx, problem).name;
 }
 
+// The context with as much memory as was planned.
+Context& planned(Context& ctx, const MemoryPlan& plan) {
+  ctx.arena().reserve(plan.bytes);
+  return ctx;
+}
+
 // Views of a batch, which must outlive them.
 Gpt2Batch views(Batch& batch, Batching batching) {
   const Shape shape = {batch.batch, batch.seq};
@@ -88,15 +93,21 @@ double without_nan_sign(double x) { return std::isnan(x) ? std::abs(x) : x; }
 
 }  // namespace
 
-bool StepMetrics::is_finite() const { return std::isfinite(loss) && std::isfinite(grad_norm); }
+bool StepMetrics::is_finite() const {
+  return std::isfinite(loss) && (std::isfinite(grad_norm) || (is_skipped && loss_scale > 1));
+}
 
 Trainer::Trainer(const TrainOptions& options)
     : options_(options),
       begin_(begin_of(options)),
       data_(options),
       config_(config_of(options, data_.tokenizer())),
+      device_(device_named(options.device)),
+      plan_(plan_training(device_, config_, options, attention_name(options, config_))),
+      ctx_(device_),
       attention_(choose_attention(ctx_, options, config_)),
-      model_(ctx_, config_, options.dtype),
+      model_(planned(ctx_, plan_), config_, options.dtype),
+      device_step_(ctx_, model_, options, begin_),
       step_(begin_.step),
       micro_batches_(begin_.micro_batches),
       loader_([this](int64_t number) { return data_.training_batch(number); }, micro_batches_) {
@@ -106,46 +117,7 @@ Trainer::Trainer(const TrainOptions& options)
   check(tokens <= config_.vocab_size, "the tokenizer '", options.tokenizer, "' has ", tokens,
         " tokens, the model's vocab_size is ", config_.vocab_size);
   model_.set_attention(attention_name(options, config_));
-  model_.for_each_parameter([&](Parameter& p) {
-    gradients_.push_back(p.grad);
-    parameters_.push_back({.master = p.master,
-                           .working = p.working(),
-                           .gradient = p.grad,
-                           .m = p.m,
-                           .v = p.v,
-                           .decays = p.decays()});
-  });
-  allocate_step();
   start();
-}
-
-// The numbers of a step, and what of them goes on from the step before.
-void Trainer::allocate_step() {
-  const auto number = [&](DType dtype) {
-    return ctx_.arena().allocate(MemoryUse::optimizer, dtype, {1});
-  };
-  scaler_ = {.norm = number(DType::f32),
-             .state = {.loss_scale = number(DType::f32),
-                       .finite_steps = number(DType::i32),
-                       .steps_taken = number(DType::i32),
-                       .steps_skipped = number(DType::i32)},
-             .unscaled_norm = number(DType::f32),
-             .gradient_scale = number(DType::f32),
-             .is_skipped = number(DType::i32),
-             .max_norm = static_cast<float>(options_.clip),
-             .growth_interval = 0};
-  optimizer_ = {.learning_rate = number(DType::f32),
-                .gradient_scale = scaler_.gradient_scale,
-                .step = scaler_.state.steps_taken,
-                .is_skipped = scaler_.is_skipped,
-                .beta1 = static_cast<float>(options_.beta1),
-                .beta2 = static_cast<float>(options_.beta2),
-                .epsilon = static_cast<float>(options_.epsilon),
-                .weight_decay = static_cast<float>(options_.weight_decay)};
-  *scaler_.state.loss_scale.as<float>() = 1;
-  *scaler_.state.finite_steps.as<int32_t>() = 0;
-  *scaler_.state.steps_taken.as<int32_t>() = static_cast<int32_t>(begin_.step);
-  *scaler_.state.steps_skipped.as<int32_t>() = 0;
 }
 
 void Trainer::start() {
@@ -162,42 +134,34 @@ void Trainer::start() {
   load_checkpoint(ctx_, model_, options_.resume);
 }
 
-// Sets the gradients and returns the mean loss over the predictions of all micro-batches together.
-double Trainer::micro_batches() {
+StepMetrics Trainer::step() {
+  const Stopwatch watch;
+  ++step_;
   std::vector<Batch> batches;
   int64_t predictions = 0;
   for (int64_t i = 0; i < options_.accumulation; ++i) {
     batches.push_back(loader_.next());
     predictions += batches.back().predictions;
   }
-  double loss = 0;
-  for (int64_t i = 0; i < options_.accumulation; ++i) {
-    Batch& batch = batches[static_cast<size_t>(i)];
+  std::vector<Gpt2Batch> views_of_batches;
+  std::vector<Gpt2TrainingPass> passes;
+  for (Batch& batch : batches) {
+    views_of_batches.push_back(views(batch, options_.batching));
     const double share = static_cast<double>(batch.predictions) / static_cast<double>(predictions);
-    const Gpt2TrainingPass pass = {.seed = options_.seed,
-                                   .step = static_cast<uint64_t>(micro_batches_++),
-                                   .loss_scale = share,
-                                   .accumulate = i > 0};
-    loss += share * model_.forward_backward(ctx_, views(batch, options_.batching), pass);
+    passes.push_back({.seed = options_.seed,
+                      .step = static_cast<uint64_t>(micro_batches_++),
+                      .loss_scale = share});
   }
-  return loss;
-}
-
-StepMetrics Trainer::step() {
-  const Stopwatch watch;
-  const double attention_before = ctx_.seconds_in("attention");
-  ++step_;
   StepMetrics metrics = {.step = step_,
                          .learning_rate = schedule_of(options_).at(step_),
                          .tokens = options_.accumulation * options_.batch * options_.seq};
-  metrics.loss = without_nan_sign(micro_batches());
-  *optimizer_.learning_rate.as<float>() = static_cast<float>(metrics.learning_rate);
-  grad_norm(ctx_, gradients_, scaler_.norm);
-  update_grad_scaler(ctx_, scaler_);
-  adamw(ctx_, parameters_, optimizer_);
-  metrics.grad_norm = without_nan_sign(*scaler_.unscaled_norm.as<float>());
+  metrics.loss_scale = device_step_.loss_scale();
+  const StepOutcome outcome = device_step_.run(views_of_batches, passes, metrics.learning_rate);
+  metrics.loss = without_nan_sign(outcome.loss_sum / static_cast<double>(predictions));
+  metrics.grad_norm = without_nan_sign(outcome.grad_norm);
+  metrics.is_skipped = outcome.is_skipped;
+  metrics.attention_ms = 1e3 * outcome.attention_seconds;
   metrics.step_ms = watch.ms();
-  metrics.attention_ms = 1e3 * (ctx_.seconds_in("attention") - attention_before);
   return metrics;
 }
 
@@ -216,13 +180,12 @@ std::optional<Trainer::Validation> Trainer::validate() {
 }
 
 SavedCheckpoint Trainer::save() {
-  const TrainingState state = {
-      .step = step_,
-      .micro_batches = micro_batches_,
-      .next_batch_checksum = checksum_of(data_.training_batch(micro_batches_)),
-      .loss_scale = begin_.loss_scale,
-      .threads = thread_count(),
-      .options = options_};
+  TrainingState state = {.step = step_,
+                         .micro_batches = micro_batches_,
+                         .next_batch_checksum = checksum_of(data_.training_batch(micro_batches_)),
+                         .threads = thread_count(),
+                         .options = options_};
+  device_step_.save_to(state);
   return save_checkpoint(ctx_, model_, data_.tokenizer(), state, options_.out);
 }
 

@@ -13,6 +13,7 @@
 #include "strobe/train/checkpoint.h"
 #include "strobe/train/train_options.h"
 #include "strobe/train/training_data.h"
+#include "strobe/train/training_step.h"
 
 namespace strobe {
 
@@ -22,9 +23,13 @@ struct StepMetrics {
   double grad_norm = 0;  // before clipping
   double learning_rate = 0;
   double step_ms = 0;
-  double attention_ms = 0;  // of it
+  double attention_ms = 0;  // of it; on a GPU, in the last step that was not replayed
+  double loss_scale = 1;    // that the step was taken with
+  bool is_skipped = false;  // by loss scaling: a gradient was not finite, the weights stayed
   int64_t tokens = 0;       // positions read: accumulation · batch · seq
-  bool is_finite() const;   // loss and gradient norm; else the weights were left as they were
+  // Whether training can go on: loss and gradient norm are finite, or a smaller loss scale may make
+  // the latter so.
+  bool is_finite() const;
   double tokens_per_s() const { return 1e3 * static_cast<double>(tokens) / step_ms; }
 };
 
@@ -60,22 +65,22 @@ class Trainer {
   int64_t steps_done() const { return step_; }
   std::string_view attention_implementation() const { return attention_; }
 
+  const MemoryPlan& memory_plan() const { return plan_; }
+  int64_t skipped_steps() const { return device_step_.skipped_steps(); }  // since the run began
+
  private:
   void start();
-  double micro_batches();
-  void allocate_step();
 
   TrainOptions options_;
   TrainingState begin_;
   TrainingData data_;
   Gpt2Config config_;
+  Device device_;
+  MemoryPlan plan_;
   Context ctx_;
   std::string_view attention_;
   Gpt2 model_;
-  std::vector<Tensor> gradients_;
-  std::vector<AdamWParameter> parameters_;
-  GradScaler scaler_;  // the end of a step: grad_norm(), update_grad_scaler() and adamw(), and the
-  AdamWStep optimizer_;  // numbers that they hand on
+  TrainingStep device_step_;
   int64_t step_;
   int64_t micro_batches_;  // done
   BatchLoader loader_;

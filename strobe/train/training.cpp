@@ -16,6 +16,14 @@ namespace {
 
 bool is_due(int64_t step, int64_t every) { return every > 0 && step % every == 0; }
 
+Json plan_json(const MemoryPlan& plan) {
+  Json json = {{"bytes", plan.bytes}, {"free_bytes", plan.free_bytes}};
+  for (int use = 0; use < kMemoryUses; ++use) {
+    json[std::string(to_text(static_cast<MemoryUse>(use)))] = plan.report.at_peak_bytes[use];
+  }
+  return json;
+}
+
 // One run as it goes: the rows that it has to write, and what the summary needs of its steps.
 class Run {
  public:
@@ -50,10 +58,13 @@ void Run::write(const char* kind, const Json& fields) const {
 }
 
 void Run::write_beginning() {
-  Json row = provenance();
+  Json row = provenance(trainer_.context().device());
   row["options"] = options_json(options_);
   row["parameters"] = parameter_count(trainer_.model().config());
   row["attention_impl"] = trainer_.attention_implementation();
+  if (const MemoryPlan& plan = trainer_.memory_plan(); plan.bytes > 0) {
+    row["memory_plan"] = plan_json(plan);
+  }
   row["training_samples"] = trainer_.data().split().train.size();
   row["validation_samples"] = trainer_.data().split().validation.size();
   if (options_.resume.empty()) {
@@ -75,6 +86,10 @@ void Run::write_step(const StepMetrics& m) {
               {"attention_share", m.attention_ms / m.step_ms},
               {"tokens", m.tokens},
               {"tokens_per_s", m.tokens_per_s()}};
+  if (options_.dtype == DType::f16) {
+    row["loss_scale"] = m.loss_scale;
+    row["is_skipped"] = m.is_skipped;
+  }
   add_peak_memory(row, trainer_.context().arena().report());
   write("step", row);
 }
@@ -117,6 +132,7 @@ Json Run::summary(const TrainingResult& result) {
   row["tokens_per_s"] = 1e3 * static_cast<double>(steps_.back().tokens) / mean(warm(ms));
   row["attention_ms_mean"] = mean(warm(attention_ms));
   row["attention_share"] = mean(warm(attention_ms)) / mean(warm(ms));
+  row["skipped_steps"] = trainer_.skipped_steps();
   row["loss_mean"] = mean(losses);
   row["loss_final"] = losses.back();
   row["validation_loss"] = validation_ ? Json(validation_->loss) : Json(nullptr);

@@ -34,16 +34,18 @@ struct TrainingResult {
 
 // Trains a model as the options say: from scratch, from given weights, or on from a checkpoint.
 // Every row has "kind" and "attention" (as asked for):
-//   provenance  first: provenance(), "options", "parameters", "attention_impl", sample counts
+//   provenance  first: provenance(), "options", "parameters", "attention_impl", sample counts, on
+//               a GPU "memory_plan": its bytes by category, in all, and what was free
 //   resume      first instead, of a run that goes on: the same, "from" and "step" of its checkpoint
 //   step        "step", "loss" (mean over the step's predictions), "grad_norm" (before clipping),
 //               "learning_rate", "step_ms", "attention_ms", "attention_share", "tokens",
-//               "tokens_per_s", "peak_bytes" by category, "peak_total_bytes", "peak_rss_bytes"
+//               "tokens_per_s", "peak_bytes" by category, "peak_total_bytes", "peak_rss_bytes";
+//               in f16 also "loss_scale" and "is_skipped"
 //   validation  "step", "loss", "predictions"
 //   checkpoint  "step", "path", "bytes", "save_ms": after the step's other rows
 //   summary     last, however the run ends: "ending", "reason", "steps" since the run began or went
-//               on, means and medians of them but the first, "loss_mean", "loss_final",
-//               "validation_loss", the peaks
+//               on, means and medians of them but the first, "skipped_steps", "loss_mean",
+//               "loss_final", "validation_loss", the peaks
 //
 // Checkpoints come every options.save_every steps, and at the end of a run that did not diverge;
 // options.save_model gets the last weights then.

@@ -35,7 +35,7 @@ STROBE_HD constexpr DropoutPosition dropout_position(uint32_t head, uint32_t que
 STROBE_HD constexpr bool dropout_keeps(const Dropout& dropout, uint32_t head, uint32_t query,
                                        uint32_t key) {
   const DropoutPosition position = dropout_position(head, query, key);
-  const PhiloxWords words = philox<kPhiloxAttentionRounds>(position.counter, dropout.key);
+  const PhiloxWords words = philox<kPhiloxAttentionRounds>(position.counter, dropout.current_key());
   return (words.word[position.word] >> (8 * position.byte) & 0xffu) >= dropout.threshold;
 }
 

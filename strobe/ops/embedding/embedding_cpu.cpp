@@ -31,7 +31,8 @@ void run_forward(const EmbeddingKernels<T>& kernels, const EmbeddingForward& arg
     for (int64_t i = begin; i < end; ++i) {
       kernels.add(row_of(args.token_table, tokens[i]),
                   row_of(args.position_table, position_of(args.positions, seq, i)), type,
-                  args.out.as<T>() + i * columns, i * columns, columns, args.dropout);
+                  args.out.as<T>() + i * columns, i * columns, columns,
+                  args.dropout.with_key_at_hand());
     }
   });
 }
@@ -53,7 +54,8 @@ void run_backward(const EmbeddingKernels<T>& kernels, const EmbeddingBackward& a
       const int64_t first = i * columns + begin;
       const int64_t position = position_of(args.positions, seq, i);
       for (float* sums : {dtokens + tokens[i] * columns, dpositions + position * columns}) {
-        kernels.accumulate(dout + first, sums + begin, first, width, args.dropout);
+        kernels.accumulate(dout + first, sums + begin, first, width,
+                           args.dropout.with_key_at_hand());
       }
     }
   });

@@ -44,7 +44,7 @@ FlashBias bias_of(const Tensor& bias, const AttentionSequence& s, int64_t row, i
 
 FlashDropout dropout_of(const Dropout& dropout, const AttentionSequence& s, int64_t head) {
   return {.threshold = dropout.threshold,
-          .key = {dropout.key.word[0], dropout.key.word[1]},
+          .key = {dropout.current_key().word[0], dropout.current_key().word[1]},
           .keep_scale = dropout.active() ? dropout.keep_scale() : 1.0f,
           .head = s.dropout_head + static_cast<uint32_t>(head)};
 }

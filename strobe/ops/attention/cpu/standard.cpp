@@ -77,7 +77,7 @@ struct Workspace {
 
 FlashDropout dropout_of(const Dropout& dropout, uint32_t head) {
   return {.threshold = dropout.threshold,
-          .key = {dropout.key.word[0], dropout.key.word[1]},
+          .key = {dropout.current_key().word[0], dropout.current_key().word[1]},
           .keep_scale = dropout.keep_scale(),
           .head = head};
 }
