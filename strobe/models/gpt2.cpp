@@ -258,22 +258,32 @@ Tensor Gpt2::prefill(Context& ctx, const Gpt2Batch& batch, KvCache& cache, int64
 Tensor Gpt2::decode(Context& ctx, const Tensor& tokens, KvCache& cache) {
   check(tokens.rank() == 1, "tokens have shape ", tokens.shape, ", allowed is [batch]");
   const int64_t batch_size = tokens.shape[0];
+  check_ids("tokens", tokens.view({batch_size, 1}), config_.vocab_size);
+  cache.extend(batch_size);
   const Tensor logits = allocate_next_logits(ctx, batch_size);
-  // The next position of each sequence is as many as it has.
-  std::vector<int32_t> positions;
-  for (int64_t b = 0; b < batch_size; ++b) {
-    positions.push_back(static_cast<int32_t>(cache.length(b)));
-  }
-  const Gpt2Batch batch = {.tokens = tokens.view({batch_size, 1}),
-                           .positions = Tensor::of(positions.data(), {batch_size, 1})};
-  const std::vector<Gpt2Span> spans(batch_size, {0, 1});
+  const Arena::Scope scope(ctx.arena());
+  decode_extended(ctx, on_device(ctx, tokens), cache, logits);
+  return logits;
+}
+
+Tensor Gpt2::decode_extended(Context& ctx, const Tensor& tokens, KvCache& cache) {
+  const Tensor logits = allocate_next_logits(ctx, tokens.shape[0]);
+  decode_extended(ctx, tokens, cache, logits);
+  return logits;
+}
+
+void Gpt2::decode_extended(Context& ctx, const Tensor& tokens, KvCache& cache,
+                           const Tensor& logits) {
+  const int64_t batch_size = tokens.shape[0];
   const Context::Preference preference(ctx, "attention", attention_);
   const Arena::Scope scope(ctx.arena());
-  const Gpt2Inputs inputs = take_inputs(ctx, config_, without_labels(batch), nullptr);
+  // A token's position is as many as its sequence had before.
+  const Gpt2Inputs inputs = {.tokens = tokens.view({batch_size, 1}),
+                             .positions = cache.newest(batch_size).view({batch_size, 1})};
   Gpt2Pass pass(ctx, config_, parameters_, activation_dtype_, inputs);
   const auto compute = [&] {
     pass.decode(cache);
-    pass.next_logits(logits, spans);
+    pass.next_logits(logits, {});
   };
   // A token of a few sequences is many loops of some microseconds each. With more rows the linear
   // layers are oneDNN's matrix products, which bring their own team.
@@ -282,7 +292,6 @@ Tensor Gpt2::decode(Context& ctx, const Tensor& tokens, KvCache& cache) {
   } else {
     compute();
   }
-  return logits;
 }
 
 Tensor Gpt2::allocate_next_logits(Context& ctx, int64_t batch_size) const {

@@ -147,12 +147,18 @@ class Gpt2 {
   // inside [key_begin, key_end), and nothing else.
   Tensor prefill(Context& ctx, const Gpt2Batch& batch, KvCache& cache, int64_t first = 0);
 
-  // Reads one more token of each of the cache's first B sequences: `tokens` is [B] i32.
+  // Reads one more token of each of the cache's first B sequences: `tokens` is [B] i32, in host
+  // memory.
   Tensor decode(Context& ctx, const Tensor& tokens, KvCache& cache);
+
+  // The same after cache.extend(B), with `tokens` on the context's device: nothing waits for it, so
+  // that it may be recorded (Graph).
+  Tensor decode_extended(Context& ctx, const Tensor& tokens, KvCache& cache);
 
  private:
   void check_trainable() const;
   Tensor allocate_next_logits(Context& ctx, int64_t batch_size) const;  // [B, V] f32
+  void decode_extended(Context& ctx, const Tensor& tokens, KvCache& cache, const Tensor& logits);
 
   Gpt2Config config_;
   DType dtype_;             // of the matrices

@@ -199,7 +199,7 @@ TEST(KvCacheTest, ErrorsNameTheNumbers) {
   EXPECT_EQ(error_of([&] { model.decode(ctx, Tensor::of(tokens.data(), {1}), cache); }),
             "sequence 0 of the cache holds 8 positions and was to hold 1 more, allowed are 8 in "
             "all");
-  cache.clear(0);
+  cache.clear(ctx, 0);
   EXPECT_EQ(error_of([&] { model.decode(ctx, Tensor::of(tokens.data(), {3}), cache); }),
             "sequence 2 of a cache, allowed are 0 to 1");
   Gpt2 other(ctx,

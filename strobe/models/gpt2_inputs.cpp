@@ -31,14 +31,6 @@ class Cutter {
   int64_t used_ = 0;
 };
 
-void check_ids(const char* name, const Tensor& ids, int64_t end) {
-  const auto* values = ids.as<int32_t>();
-  for (int64_t i = 0; i < ids.numel(); ++i) {
-    check(values[i] >= 0 && values[i] < end, name, " has ", values[i], " at [", i / ids.shape[1],
-          ", ", i % ids.shape[1], "], allowed are 0 to ", end - 1);
-  }
-}
-
 void check_ends(const char* name, const Tensor& ends, int64_t time) {
   if (!ends.has_data()) return;
   for (int64_t b = 0; b < ends.numel(); ++b) {
@@ -79,6 +71,14 @@ Tensor words_of(std::vector<int32_t>& words) {
 }
 
 }  // namespace
+
+void check_ids(const char* name, const Tensor& ids, int64_t end) {
+  const auto* values = ids.as<int32_t>();
+  for (int64_t i = 0; i < ids.numel(); ++i) {
+    check(values[i] >= 0 && values[i] < end, name, " has ", values[i], " at [", i / ids.shape[1],
+          ", ", i % ids.shape[1], "], allowed are 0 to ", end - 1);
+  }
+}
 
 int64_t word_count(const Gpt2InputSizes& s) {
   const int64_t positions = s.batch * s.time;

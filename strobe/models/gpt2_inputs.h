@@ -37,6 +37,9 @@ Gpt2InputSizes sizes_of(const Gpt2Config& config, const Gpt2Batch& batch, bool i
 void write_inputs(const Gpt2Inputs& inputs, const Gpt2Config& config, const Gpt2Batch& batch,
                   const Gpt2TrainingPass* training);
 
+// Throws Error unless every element of ids, i32 [B, T] in host memory, is in [0, end).
+void check_ids(const char* name, const Tensor& ids, int64_t end);
+
 // All of that at once, in memory of the arena.
 Gpt2Inputs take_inputs(Context& ctx, const Gpt2Config& config, const Gpt2Batch& batch,
                        const Gpt2TrainingPass* training);

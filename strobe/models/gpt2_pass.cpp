@@ -69,18 +69,16 @@ void Gpt2Pass::take_cache(KvCache& cache) {
 
 void Gpt2Pass::prefill(KvCache& cache, int64_t first, Spans spans) {
   take_cache(cache);
-  for (int64_t b = 0; b < batch_size_; ++b) {
-    cache.clear(first + b);
-    cache.extend(first + b, spans[b].end - spans[b].begin);
-  }
+  std::vector<int32_t> lengths;
+  for (const Gpt2Span& span : spans) lengths.push_back(static_cast<int32_t>(span.end - span.begin));
+  cache.hold(ctx_, first, lengths);
   first_ = first;
-  spans_ = spans;
   forward();
 }
 
 void Gpt2Pass::decode(KvCache& cache) {
   take_cache(cache);
-  for (int64_t b = 0; b < batch_size_; ++b) cache.extend(b, time_);
+  cache.advance(ctx_, batch_size_);
   reads_cache_ = true;
   forward();
 }
@@ -185,26 +183,19 @@ void Gpt2Pass::forward_attention(int64_t block) {
                               watched_.probabilities.slice(0, b, b + 1).view({time_, time_}));
     }
   }
-  if (cache_ == nullptr) return;
-  for (int64_t b = 0; b < batch_size_; ++b) store_keys_values(block, qkv, b, spans_[b]);
+  if (cache_ != nullptr) {
+    cache_->store(ctx_, block, first_, qkv.k, qkv.v, inputs_.padding.key_begin);
+  }
 }
 
 void Gpt2Pass::decode_attention(int64_t block, const QkvViews& qkv) {
-  for (int64_t b = 0; b < batch_size_; ++b) store_keys_values(block, qkv, b, {0, time_});
+  cache_->store_newest(ctx_, block, qkv.k, qkv.v);
   attention_decode(ctx_, {.q = qkv.q,
                           .k_cache = cache_->keys(block, batch_size_),
                           .v_cache = cache_->values(block, batch_size_),
                           .cache_lengths = cache_->lengths(batch_size_),
                           .out = blocks_[block].attended.view(qkv.q.shape),
                           .scale = attention_scale()});
-}
-
-void Gpt2Pass::store_keys_values(int64_t block, const QkvViews& qkv, int64_t sequence,
-                                 Gpt2Span span) {
-  const auto part = [&](const Tensor& t) {
-    return t.slice(0, sequence, sequence + 1).slice(1, span.begin, span.end);
-  };
-  cache_->store(ctx_, block, first_ + sequence, part(qkv.k), part(qkv.v));
 }
 
 }  // namespace strobe

@@ -51,13 +51,14 @@ class Gpt2Pass {
   void forward();  // embedding and blocks
   // forward(), which also leaves keys and values of each span in the sequences first, first + 1, …
   void prefill(KvCache& cache, int64_t first, Spans spans);
-  // forward() of T more positions of the first B sequences; attention is to the cache.
+  // forward() of the newest position of the first B sequences (T = 1), for which the host has made
+  // room; attention is to the cache. It waits for nothing, and may be recorded.
   void decode(KvCache& cache);
 
   // Last layernorm and head; may be f32 where the model is not.
   void logits(const Tensor& logits);  // [M, V]   set
-  void next_logits(const Tensor& logits,
-                   Spans spans);  // [B, V]   set, of each span's last position
+  // [B, V]   set: of each span's last position, or of the only one where T = 1
+  void next_logits(const Tensor& logits, Spans spans);
   // The same and cross entropy of each row, f32 [M], 0 where ignored; in training also the gradient
   // of their sum times gradient_scale.
   void losses(const Tensor& losses);
@@ -124,7 +125,6 @@ class Gpt2Pass {
   void forward_attention(int64_t block);
   void take_cache(KvCache& cache);  // throws Error unless it is one of this model's shape
   void decode_attention(int64_t block, const QkvViews& qkv);
-  void store_keys_values(int64_t block, const QkvViews& qkv, int64_t sequence, Gpt2Span span);
 
   void backward_block(int64_t block);
   Tensor backward_layernorm(const Tensor& x, const Gpt2Block::Layernorm& layer,
@@ -147,7 +147,6 @@ class Gpt2Pass {
 
   KvCache* cache_ = nullptr;  // none in training
   int64_t first_ = 0;         // the cache's sequence that is this batch's first one
-  Spans spans_;
   bool reads_cache_ = false;  // attention is to the cache, not to this batch's positions alone
 
   WatchedHead watched_;

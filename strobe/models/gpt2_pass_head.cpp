@@ -28,10 +28,13 @@ void Gpt2Pass::logits(const Tensor& logits) {
 void Gpt2Pass::next_logits(const Tensor& logits, Spans spans) {
   const Addition before = addition_before(config_.n_layer);
   forward_layernorm(x_final_, parameters_.ln_f, &before);
-  const Tensor last = allocate({batch_size_, config_.n_embd});
-  for (int64_t b = 0; b < batch_size_; ++b) {
-    const int64_t row = b * time_ + spans[b].end - 1;
-    cast(ctx_, {.from = normed_.y.slice(0, row, row + 1), .to = last.slice(0, b, b + 1)});
+  Tensor last = normed_.y;
+  if (time_ > 1) {
+    last = allocate({batch_size_, config_.n_embd});
+    for (int64_t b = 0; b < batch_size_; ++b) {
+      const int64_t row = b * time_ + spans[b].end - 1;
+      cast(ctx_, {.from = normed_.y.slice(0, row, row + 1), .to = last.slice(0, b, b + 1)});
+    }
   }
   linear_forward(ctx_, {.x = last, .weight = head_weight(), .y = logits});
 }
