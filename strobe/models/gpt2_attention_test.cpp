@@ -5,6 +5,7 @@
 
 #include "strobe/models/gpt2_testing.h"
 #include "tests/testkit/errors.h"
+#include "tests/testkit/options.h"
 #include "tests/testkit/tensors.h"
 
 namespace strobe::testing {
@@ -27,11 +28,12 @@ void silence(Gpt2& model, int64_t block, int64_t head) {
 }
 
 double largest_distance_from_uniform(const Tensor& p, int64_t sequence) {
+  const std::vector<double> values = testing::to_doubles(p);
   double worst = 0;
   for (int64_t i = 0; i < kTime; ++i) {
     double sum = 0;
     for (int64_t j = 0; j < kTime; ++j) {
-      const double value = p.as<float>()[(sequence * kTime + i) * kTime + j];
+      const double value = values[(sequence * kTime + i) * kTime + j];
       const double uniform = j <= i ? 1.0 / static_cast<double>(i + 1) : 0;
       worst = std::max(worst, std::abs(value - uniform));
       if (j > i) {
@@ -47,7 +49,7 @@ double largest_distance_from_uniform(const Tensor& p, int64_t sequence) {
 TEST(Gpt2Attention, IsThatOfTheHeadAskedFor) {
   for (const DType dtype : {DType::f32, DType::bf16}) {
     for (const char* attention : {"standard", "flash"}) {
-      Context ctx(Device{}, {.poison = true});
+      Context ctx(options().device, {.poison = true});
       Gpt2 model(ctx, kConfig, dtype, /*is_trainable=*/false);
       randomize(ctx, model, 3);
       silence(model, 1, 1);
@@ -73,7 +75,7 @@ TEST(Gpt2Attention, IsThatOfTheHeadAskedFor) {
 }
 
 TEST(Gpt2Attention, MistakesAreNamed) {
-  Context ctx;
+  Context ctx(options().device);
   Gpt2 model(ctx, kConfig, DType::f32, /*is_trainable=*/false);
   TestBatch batch = random_batch(kConfig, 1, 4, 1);
   const auto error = [&](int64_t block, int64_t head) {

@@ -9,6 +9,7 @@
 #include "strobe/models/gpt2.h"
 #include "strobe/models/gpt2_testing.h"
 #include "tests/testkit/compare.h"
+#include "tests/testkit/options.h"
 #include "tests/testkit/tensors.h"
 
 namespace strobe::testing {
@@ -92,7 +93,7 @@ TEST_P(Gpt2Golden, EqualsHuggingFace) {
   const Bounds bounds = std::get<1>(GetParam());
   Golden golden(name);
   TestBatch batch = golden.batch();
-  Context ctx(Device{}, {.poison = true});
+  Context ctx(options().device, {.poison = true});
   Gpt2 model(ctx, golden.config(), bounds.dtype);
   load(ctx, model, golden);
 

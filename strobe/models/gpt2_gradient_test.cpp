@@ -8,6 +8,7 @@
 
 #include "strobe/models/gpt2_double.h"
 #include "strobe/ops/cross_entropy/cross_entropy.h"
+#include "tests/testkit/options.h"
 
 namespace strobe::testing {
 namespace {
@@ -44,7 +45,7 @@ std::vector<int64_t> elements_of(const std::vector<double>& gradient, Random& ra
 }
 
 void check_against_double(const Gpt2Config& config, TestBatch batch, Algorithm algorithm) {
-  Context ctx(Device{}, {.poison = true});
+  Context ctx(options().device, {.poison = true});
   ctx.prefer("attention", {.algorithm = algorithm});
   Gpt2 model(ctx, config);
   randomize(ctx, model, 1);

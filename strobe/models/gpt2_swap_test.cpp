@@ -4,11 +4,13 @@
 
 #include <algorithm>
 
+#include "strobe/core/copy.h"
 #include "strobe/models/gpt2_files.h"
 #include "strobe/models/gpt2_testing.h"
 #include "tests/testkit/compare.h"
 #include "tests/testkit/errors.h"
 #include "tests/testkit/files.h"
+#include "tests/testkit/options.h"
 #include "tests/testkit/tensors.h"
 
 namespace strobe::testing {
@@ -37,7 +39,7 @@ std::vector<double> logits_of(Context& ctx, Gpt2& model, const Gpt2Batch& batch)
 // The algorithms, and each implementation that runs here.
 std::vector<std::string> attention_names() {
   std::vector<std::string> names = {"any", "standard", "flash"};
-  const Context ctx;
+  const Context ctx(options().device);
   const AttentionProblem problem = {.batch = 2,
                                     .seq_q = 24,
                                     .seq_k = 24,
@@ -67,7 +69,7 @@ class Gpt2Swap : public ::testing::Test {
 
   std::vector<double> logits(const Gpt2Batch& batch) { return logits_of(ctx_, model_, batch); }
 
-  Context ctx_;
+  Context ctx_{options().device};
   Gpt2 model_;
   TestBatch batch_;
 };
@@ -119,15 +121,17 @@ TEST_F(Gpt2Swap, WeightsOfBothLayoutsAreTheSameModel) {
   save_gpt2(ctx_, model_, linear.path(), DType::f32);
   std::vector<NamedTensor> transposed;
   std::vector<std::vector<float>> memory;
+  std::vector<std::unique_ptr<HostView>> views;
   model_.for_each_parameter([&](Parameter& p) {
     const bool is_linear = p.shape.rank == 2 && p.hf_name.find(".h.") != std::string::npos;
-    Tensor tensor = p.value;
+    Tensor tensor = views.emplace_back(std::make_unique<HostView>(p.value))->tensor();
     if (is_linear) {
       const int64_t inputs = p.shape[0], outputs = p.shape[1];
       std::vector<float>& copy = memory.emplace_back(p.value.numel());
+      const std::vector<double> values = to_doubles(p.value);
       for (int64_t i = 0; i < inputs; ++i) {
         for (int64_t o = 0; o < outputs; ++o) {
-          copy[o * inputs + i] = p.value.as<float>()[i * outputs + o];
+          copy[o * inputs + i] = static_cast<float>(values[i * outputs + o]);
         }
       }
       tensor = Tensor::of(copy.data(), {outputs, inputs});
@@ -142,10 +146,11 @@ TEST_F(Gpt2Swap, WeightsOfBothLayoutsAreTheSameModel) {
   // With the mistake:
   model_.for_each_parameter([&](Parameter& p) {
     if (!p.hf_name.ends_with("attn.c_proj.weight")) return;
-    auto* w = p.value.as<float>();
+    std::vector<double> w = to_doubles(p.value);
     for (int64_t i = 0; i < p.shape[0]; ++i) {
       for (int64_t o = 0; o < i; ++o) std::swap(w[i * p.shape[1] + o], w[o * p.shape[1] + i]);
     }
+    fill(p.value, w);
   });
   EXPECT_GE(relative_error(logits(batch_.view()), expected), kVisible);
 }

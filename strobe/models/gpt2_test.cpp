@@ -11,6 +11,7 @@
 #include "strobe/ops/cross_entropy/cross_entropy.h"
 #include "tests/testkit/compare.h"
 #include "tests/testkit/errors.h"
+#include "tests/testkit/options.h"
 #include "tests/testkit/tensors.h"
 
 namespace strobe::testing {
@@ -58,7 +59,7 @@ TEST(Gpt2, ParametersComeInHuggingFacesOrder) {
 }
 
 TEST(Gpt2, FirstWeightsHaveGpt2sDeviations) {
-  Context ctx(Device{}, kPoison);
+  Context ctx(options().device, kPoison);
   Gpt2 model(ctx, {.vocab_size = 300, .n_positions = 200, .n_embd = 64, .n_layer = 3, .n_head = 2});
   model.initialize(ctx, 11);
   std::map<double, std::string> first_values;
@@ -82,7 +83,7 @@ TEST(Gpt2, FirstWeightsHaveGpt2sDeviations) {
 }
 
 TEST(Gpt2, OverfitsOneBatch) {
-  Context ctx;
+  Context ctx(options().device);
   Gpt2 model(ctx, tiny_config());
   model.initialize(ctx, 5);
   TestBatch batch = random_batch(model.config(), 2, 20, 1);
@@ -98,7 +99,7 @@ TEST(Gpt2, OverfitsOneBatch) {
 }
 
 TEST(Gpt2, EvaluationEqualsTrainingWithoutDropout) {
-  Context ctx(Device{}, kPoison);
+  Context ctx(options().device, kPoison);
   Gpt2 model(ctx, tiny_config());
   randomize(ctx, model, 1);
   TestBatch batch = random_batch(model.config(), 3, 17, 2);
@@ -109,7 +110,8 @@ TEST(Gpt2, EvaluationEqualsTrainingWithoutDropout) {
 // Every gradient is written, from end to end: memory is NaN before. Twice the same to the bit.
 TEST(Gpt2, GradientsAreSetAndReproducible) {
   for (const DType dtype : {DType::f32, DType::bf16}) {
-    Context ctx(Device{}, kPoison);
+    Context ctx(options().device, kPoison);
+    ctx.set_deterministic(true);
     Gpt2 model(ctx, tiny_config(0.1), dtype);
     randomize(ctx, model, 1);
     TestBatch batch = random_batch(model.config(), 3, 17, 2);
@@ -128,7 +130,7 @@ TEST(Gpt2, GradientsAreSetAndReproducible) {
 }
 
 TEST(Gpt2, DropoutFollowsSeedAndStep) {
-  Context ctx;
+  Context ctx(options().device);
   Gpt2 model(ctx, tiny_config(0.1));
   randomize(ctx, model, 1);
   TestBatch batch = random_batch(model.config(), 2, 17, 2);
@@ -153,7 +155,7 @@ TEST(Gpt2, StandardAndFlashAttentionAgree) {
     std::vector<double> losses;
     std::vector<NamedValues> gradients;
     for (const Algorithm algorithm : {Algorithm::standard, Algorithm::flash}) {
-      Context ctx(Device{}, kPoison);
+      Context ctx(options().device, kPoison);
       ctx.prefer("attention", {.algorithm = algorithm});
       Gpt2 model(ctx, config, dtype);
       randomize(ctx, model, 1);
@@ -173,7 +175,7 @@ TEST(Gpt2, AccumulationEqualsTheUnion) {
     Gpt2Config config = tiny_config();
     config.vocab_size = vocab;
     config.n_positions = time;
-    Context ctx;
+    Context ctx(options().device);
     Gpt2 model(ctx, config);
     randomize(ctx, model, 1);
     TestBatch both = random_batch(config, 2, time, 2);
@@ -197,7 +199,7 @@ TEST(Gpt2, AccumulationEqualsTheUnion) {
 }
 
 TEST(Gpt2, NoCountedLabelsGiveNoLossAndNoGradient) {
-  Context ctx(Device{}, kPoison);
+  Context ctx(options().device, kPoison);
   Gpt2 model(ctx, tiny_config());
   randomize(ctx, model, 1);
   TestBatch batch = random_batch(model.config(), 2, 9, 2);
@@ -216,7 +218,7 @@ TEST(Gpt2, NoCountedLabelsGiveNoLossAndNoGradient) {
 
 // What lies right of a sequence's length changes neither its logits nor any gradient.
 TEST(Gpt2, PaddingChangesNothing) {
-  Context ctx(Device{}, kPoison);
+  Context ctx(options().device, kPoison);
   Gpt2 model(ctx, tiny_config());
   randomize(ctx, model, 1);
   TestBatch alone = random_batch(model.config(), 1, 11, 2);
@@ -236,7 +238,7 @@ TEST(Gpt2, PaddingChangesNothing) {
 }
 
 TEST(Gpt2, LogitsDependOnThePastAlone) {
-  Context ctx(Device{}, kPoison);
+  Context ctx(options().device, kPoison);
   Gpt2 model(ctx, tiny_config());
   randomize(ctx, model, 1);
   TestBatch whole = random_batch(model.config(), 1, 40, 2);
@@ -254,7 +256,7 @@ TEST(Gpt2, ThreadsDoNotChangeTheResult) {
   std::vector<NamedValues> gradients;
   for (int count : {1, 3}) {
     set_thread_count(count);
-    Context ctx(Device{}, kPoison);
+    Context ctx(options().device, kPoison);
     Gpt2 model(ctx, tiny_config(0.1));
     model.initialize(ctx, 1);
     TestBatch batch = random_batch(model.config(), 3, 33, 2);
@@ -273,7 +275,7 @@ TEST(Gpt2, MemoryIsCountedAndGivenBack) {
   TestBatch batch = random_batch(config, 2, 256, 2);
   std::map<Algorithm, int64_t> attention_bytes;
   for (const Algorithm algorithm : {Algorithm::standard, Algorithm::flash}) {
-    Context ctx;
+    Context ctx(options().device);
     ctx.prefer("attention", {.algorithm = algorithm});
     Gpt2 model(ctx, config);
     model.initialize(ctx, 1);
@@ -293,7 +295,7 @@ TEST(Gpt2, MemoryIsCountedAndGivenBack) {
 }
 
 TEST(Gpt2, ErrorsNameValueAndWhatIsAllowed) {
-  Context ctx;
+  Context ctx(options().device);
   Gpt2 model(ctx, tiny_config());
   model.initialize(ctx, 1);
   TestBatch batch = random_batch(model.config(), 1, 41, 2);

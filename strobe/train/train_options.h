@@ -45,10 +45,12 @@ struct TrainOptions {
   double beta2 = 0.999;
   double epsilon = 1e-8;
   double clip = 1.0;
+  double loss_scale = 65536;
 
   std::string device = "auto";
   DType dtype = DType::f32;
   std::string attention = "any";
+  bool deterministic = false;
   int64_t threads = 0;
   uint64_t seed = 1;
   std::string out = "out/train";
@@ -68,6 +70,9 @@ struct TrainOptions {
     visit(device, kDeviceOption);
     visit(dtype, {.name = "dtype", .help = "type of weights and activations; AdamW's copy is f32"},
           {DType::f32, DType::f16, DType::bf16});
+    visit(deterministic, {.name = "deterministic",
+                          .help = "the same losses to the bit each time, also on a GPU, where "
+                                  "attention's backward takes longer for it"});
     visit(threads, {.name = "threads", .help = "0: one for each core", .min = 0, .max = 1024});
     visit(seed, {.name = "seed", .help = "of weights, order of the data, and dropout"});
   }
@@ -180,6 +185,11 @@ struct TrainOptions {
           {.name = "beta2", .help = "of the second moment", .min = 0, .max = 1, .below_max = true});
     visit(epsilon, {.name = "epsilon", .help = "of AdamW", .min = 1e-16});
     visit(clip, {.name = "clip", .help = "largest gradient norm; 0: no clipping", .min = 0});
+    visit(loss_scale, {.name = "loss_scale",
+                       .help = "what training in f16 begins with: the loss is multiplied by it, so "
+                               "that small gradients are not lost; it halves when one overflows, "
+                               "and doubles after 2000 steps",
+                       .min = 1});
   }
 };
 

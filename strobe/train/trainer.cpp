@@ -19,7 +19,9 @@ namespace {
 static_assert(kNoLabel == kIgnoredLabel);
 
 TrainingState begin_of(const TrainOptions& options) {
-  if (options.resume.empty()) return {.loss_scale = first_loss_scale(options.dtype)};
+  if (options.resume.empty()) {
+    return {.loss_scale = options.dtype == DType::f16 ? options.loss_scale : 1};
+  }
   TrainingState state = read_training_state(options.resume);
   check_resumable(state, options);
   return state;
@@ -117,6 +119,7 @@ Trainer::Trainer(const TrainOptions& options)
   check(tokens <= config_.vocab_size, "the tokenizer '", options.tokenizer, "' has ", tokens,
         " tokens, the model's vocab_size is ", config_.vocab_size);
   model_.set_attention(attention_name(options, config_));
+  ctx_.set_deterministic(options.deterministic);
   start();
 }
 

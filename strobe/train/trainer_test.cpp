@@ -9,8 +9,10 @@
 #include <fstream>
 
 #include "strobe/core/check.h"
+#include "strobe/core/copy.h"
 #include "strobe/core/parallel.h"
 #include "strobe/train/training.h"
+#include "tests/testkit/options.h"
 
 namespace strobe {
 namespace {
@@ -50,6 +52,8 @@ class TrainerTest : public ::testing::Test {
     options.steps = 50;
     options.learning_rate = 3e-3;
     options.warmup = 0;
+    options.device = to_text(testing::options().device);
+    options.deterministic = true;
     return options;
   }
 
@@ -63,7 +67,8 @@ class TrainerTest : public ::testing::Test {
   static std::vector<float> weights(Trainer& trainer) {
     std::vector<float> values;
     trainer.model().for_each_parameter([&](Parameter& p) {
-      const auto* data = p.master.as<float>();
+      const HostView view(p.master);
+      const auto* data = view.tensor().as<float>();
       values.insert(values.end(), data, data + p.master.numel());
     });
     return values;
@@ -103,6 +108,61 @@ TEST_F(TrainerTest, StandardAndFlashGiveTheSameCurve) {
       ASSERT_LE(relative_difference(flash[i], standard[i]), 1e-4) << "step " << i + 1;
     }
   }
+}
+
+// Dropout included: the elements that fall are the same.
+TEST_F(TrainerTest, EveryDeviceGivesTheSameCurve) {
+  if (testing::options().device.kind == DeviceKind::cpu) GTEST_SKIP() << "this is the CPU";
+  for (Batching batching : {Batching::packed, Batching::padded}) {
+    TrainOptions options = small();
+    options.batching = batching;
+    const std::vector<double> here = losses(options, 50);
+    options.device = "cpu";
+    const std::vector<double> on_cpu = losses(options, 50);
+    EXPECT_LE(relative_difference(here[0], on_cpu[0]), 1e-6);
+    for (size_t i = 0; i < here.size(); ++i) {
+      ASSERT_LE(relative_difference(here[i], on_cpu[i]), 2e-4) << "step " << i + 1;
+    }
+  }
+}
+
+// Of 16-bit types, to their rounding.
+TEST_F(TrainerTest, EveryTypeGivesTheSameCurve) {
+  const std::vector<double> exact = losses(small(), 50);
+  std::vector<std::pair<DType, double>> types = {{DType::bf16, 2e-2}};
+  if (testing::options().device.kind == DeviceKind::cuda) types.emplace_back(DType::f16, 4e-3);
+  for (const auto& [dtype, tolerance] : types) {
+    TrainOptions options = small();
+    options.dtype = dtype;
+    const std::vector<double> rounded = losses(options, 50);
+    for (size_t i = 0; i < exact.size(); ++i) {
+      ASSERT_LE(relative_difference(rounded[i], exact[i]), tolerance) << dtype << " step " << i + 1;
+    }
+  }
+}
+
+// A loss scale that is too large makes the gradients infinite: those steps are skipped, the scale
+// backs off, and training goes on as if nothing had been.
+TEST_F(TrainerTest, F16SurvivesAnOverflow) {
+  if (testing::options().device.kind == DeviceKind::cpu) GTEST_SKIP() << "no f16 products here";
+  TrainOptions options = small();
+  options.dtype = DType::f16;
+  options.loss_scale = 0x1p40;
+  Trainer trainer(options);
+  const std::vector<float> first = weights(trainer);
+  StepMetrics metrics = trainer.step();
+  EXPECT_TRUE(metrics.is_skipped);
+  EXPECT_EQ(metrics.loss_scale, 0x1p40);
+  EXPECT_TRUE(metrics.is_finite()) << "training can go on";
+  EXPECT_EQ(weights(trainer), first);
+  int64_t skipped = 1;
+  while ((metrics = trainer.step()).is_skipped) ++skipped;
+  EXPECT_EQ(trainer.skipped_steps(), skipped);
+  EXPECT_EQ(metrics.loss_scale, std::ldexp(1.0, 40 - static_cast<int>(skipped)));
+  EXPECT_NE(weights(trainer), first);
+  double last = metrics.loss;
+  for (int i = 0; i < 30; ++i) last = trainer.step().loss;
+  EXPECT_LT(last, 0.8 * metrics.loss);
 }
 
 TEST_F(TrainerTest, TwoRunsAreEqualToTheBit) {

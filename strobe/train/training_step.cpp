@@ -21,9 +21,7 @@ enum Number : int64_t {
   kNumbers,
 };
 
-// As PyTorch's GradScaler.
-constexpr double kFirstLossScaleF16 = 65536;
-constexpr int kGrowthInterval = 2000;
+constexpr int kGrowthInterval = 2000;  // as PyTorch's GradScaler
 
 Gpt2InputSizes sizes_of(const Gpt2Config& config, const TrainOptions& options) {
   return {.batch = options.batch,
@@ -36,8 +34,6 @@ Gpt2InputSizes sizes_of(const Gpt2Config& config, const TrainOptions& options) {
 constexpr int64_t kWordBytes = 4;
 
 }  // namespace
-
-double first_loss_scale(DType dtype) { return dtype == DType::f16 ? kFirstLossScaleF16 : 1; }
 
 TrainingStep::TrainingStep(Context& ctx, Gpt2& model, const TrainOptions& options,
                            const TrainingState& begin)
@@ -166,6 +162,7 @@ MemoryPlan plan_training(const Device& device, const Gpt2Config& config,
   MemoryPlan plan;
   if (device.kind == DeviceKind::cpu) return plan;
   Context ctx(device, {.is_planning = true});
+  ctx.set_deterministic(options.deterministic);
   Gpt2 model(ctx, config, options.dtype);
   model.set_attention(attention);
   TrainingStep(ctx, model, options, {}).plan();

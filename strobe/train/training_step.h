@@ -70,9 +70,6 @@ class TrainingStep {
   double attention_seconds_ = 0;
 };
 
-// The loss scale that training in this type begins with: 1 where none is needed.
-double first_loss_scale(DType dtype);
-
 // What a run takes on its device, by category, before it begins; nothing where that is a CPU.
 // Throws OutOfMemory when the device has less: with what is needed, what there is, and what to try.
 struct MemoryPlan {
