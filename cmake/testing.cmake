@@ -7,8 +7,10 @@ enable_testing()
 # Threads that wait sleep: where the machine is crowded all the same, spinning makes a tiny model's
 # step hundreds of times slower.
 set(STROBE_TEST_THREADS 2)
-set(STROBE_TEST_ENVIRONMENT OMP_NUM_THREADS=${STROBE_TEST_THREADS} OMP_WAIT_POLICY=passive
-                            ${STROBE_SANITIZER_ENVIRONMENT})
+set(STROBE_GPU_TEST_ENVIRONMENT OMP_NUM_THREADS=${STROBE_TEST_THREADS} OMP_WAIT_POLICY=passive
+                                ${STROBE_SANITIZER_ENVIRONMENT})
+# Tests of label gpu alone see the GPUs: for the others a command's --device auto is the CPU.
+set(STROBE_TEST_ENVIRONMENT ${STROBE_GPU_TEST_ENVIRONMENT} CUDA_VISIBLE_DEVICES=)
 
 function(strobe_add_test name)
   if(NOT STROBE_TESTS)
@@ -24,16 +26,19 @@ function(strobe_add_test name)
                          $<$<AND:$<CONFIG:Release>,$<COMPILE_LANGUAGE:CXX>>:-O1>)
   target_link_libraries(${name} PRIVATE ${ARG_LIBS} strobe_testkit strobe_testkit_main
                         strobe_warnings)
+  set(environment ${STROBE_TEST_ENVIRONMENT})
+  if(ARG_LABEL STREQUAL "gpu")
+    set(environment ${STROBE_GPU_TEST_ENVIRONMENT})
+  endif()
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT}
-                       PROCESSORS ${STROBE_TEST_THREADS}
-                       ENVIRONMENT "${STROBE_TEST_ENVIRONMENT}"
+                       PROCESSORS ${STROBE_TEST_THREADS} ENVIRONMENT "${environment}"
                        SKIP_REGULAR_EXPRESSION "every test was skipped")
   if(ARG_GPU AND STROBE_CUDA)
     string(REGEX REPLACE "_test$" "_gpu_test" gpu_name ${name})
     add_test(NAME ${gpu_name} COMMAND ${name} --device cuda)
     set_tests_properties(${gpu_name} PROPERTIES LABELS gpu TIMEOUT ${ARG_TIMEOUT} RUN_SERIAL TRUE
-                         ENVIRONMENT "${STROBE_TEST_ENVIRONMENT}"
+                         ENVIRONMENT "${STROBE_GPU_TEST_ENVIRONMENT}"
                          SKIP_REGULAR_EXPRESSION "every test was skipped")
   endif()
 endfunction()

@@ -23,7 +23,10 @@ struct Options {
   int64_t window_left = 256;
   int64_t window_right = 0;
   double dropout = 0;
+  int64_t padded_keys = 0;
   std::string impl = "standard,flash";
+  std::string device = "auto";
+  bool deterministic = false;
   int64_t threads = 0;
   int64_t repeats = 0;
   double seconds = 0.5;
@@ -35,14 +38,21 @@ struct Options {
     visit(preset,
           {.name = "preset",
            .unit = "NAME",
-           .help = "many shapes at once, instead of the options below: cpu (lengths 512 to "
-                   "8192, head dims 64 and 128, f32 and bf16, dropout), smoke (two shapes)"});
+           .help = "many shapes at once, instead of the options below. For a GPU, all of 16384 "
+                   "tokens of width 2048, in bf16 or the given dtype: papers (lengths 512 to "
+                   "16384, head dims 64 and 128, full and causal), dropout (of 0.1), padding (the "
+                   "last quarter of the keys), short (lengths 64 to 512). cpu (lengths 512 to "
+                   "8192 of width 768, f32 and bf16, dropout), smoke (two shapes)"});
     visit(impl, {.name = "impl",
                  .unit = "NAMES",
                  .help = "separated by commas: standard, flash, any, or implementations that "
                          "`strobe info` lists"});
     visit_shape(visit);
     visit.group("How");
+    visit(device, kDeviceOption);
+    visit(deterministic, {.name = "deterministic",
+                          .help = "backward with the same bits each time, where a faster way has "
+                                  "not"});
     visit(threads, {.name = "threads", .help = "0: one for each core", .min = 0, .max = 1024});
     visit(repeats,
           {.name = "repeats", .help = "timed calls; 0: as many as `seconds` allow", .min = 0});
@@ -52,15 +62,21 @@ struct Options {
   }
 
   AttentionCase single() const {
+    const int64_t keys = seq_k > 0 ? seq_k : seq;
+    if (padded_keys >= keys) {
+      throw UsageError(fmt::format("--padded-keys is {}, there are {} keys: one must be left",
+                                   padded_keys, keys));
+    }
     return {
         .batch = batch,
         .heads = heads,
         .kv_heads = kv_heads > 0 ? kv_heads : heads,
         .seq_q = seq,
-        .seq_k = seq_k > 0 ? seq_k : seq,
+        .seq_k = keys,
         .head_dim = head_dim,
         .dtype = dtype,
         .mask = mask == MaskKind::window ? window(window_left, window_right) : Mask{.kind = mask},
+        .padded_keys = padded_keys,
         .dropout = dropout};
   }
 
@@ -73,11 +89,16 @@ struct Options {
     visit(seq, {.name = "seq", .unit = "tokens", .help = "queries", .min = 1});
     visit(seq_k, {.name = "seq_k", .unit = "tokens", .help = "keys; 0: as many", .min = 0});
     visit(head_dim, {.name = "head_dim", .help = "D, a multiple of 8", .min = 8, .max = 256});
-    visit(dtype, {.name = "dtype", .help = "of all tensors"}, {DType::f32, DType::bf16});
+    visit(dtype, {.name = "dtype", .help = "of all tensors"},
+          {DType::f32, DType::f16, DType::bf16});
     visit(mask, {.name = "mask", .help = "which keys a query sees"},
           {MaskKind::full, MaskKind::causal, MaskKind::window});
     visit(window_left, {.name = "window_left", .help = "of a window: keys before", .min = 0});
     visit(window_right, {.name = "window_right", .help = "of a window: keys after", .min = 0});
+    visit(padded_keys, {.name = "padded_keys",
+                        .unit = "tokens",
+                        .help = "at the end of each sequence, that no query sees",
+                        .min = 0});
     visit(dropout, {.name = "dropout",
                     .help = "probability, applied in steps of 1/256",
                     .min = 0,
@@ -86,27 +107,39 @@ struct Options {
   }
 };
 
-void print_head() {
-  fmt::print(
-      "{:<25} {:<8} {:<4} {:>2} {:>3} {:>5} {:>3} {:<6} {:>4} {:>9} {:>17} {:>8} {:>7} {:>8} {:>8} "
-      "{:>9}\n",
-      "implementation", "pass", "type", "B", "H", "T", "D", "mask", "drop", "ms", "p10–p90",
-      "GFLOP/s", "matmul", "error", "kept", "workspace");
-}
+// Speeds in GFLOP/s on a CPU, in TFLOP/s on a GPU.
+class Table {
+ public:
+  explicit Table(const Device& device) : is_gpu_(device.kind == DeviceKind::cuda) {}
 
-void print_row(const Json& row) {
-  const auto number = [&](const char* key) { return row.at(key).get<double>(); };
-  fmt::print(
-      "{:<25} {:<8} {:<4} {:>2} {:>3} {:>5} {:>3} {:<6} {:>4g} {:>9.3f} {:>17} {:>8.1f} {:>6.1f}% "
-      "{:>8.1e} {:>8} {:>9}\n",
-      row.at("impl").get<std::string>(), row.at("pass").get<std::string>(),
-      row.at("dtype").get<std::string>(), number("batch"), number("heads_q"), number("seq_q"),
-      number("head_dim"), row.at("mask").get<std::string>(), number("dropout"), number("ms_median"),
-      fmt::format("{:.3f}–{:.3f}", number("ms_p10"), number("ms_p90")), number("gflops"),
-      100 * number("ratio"), number("max_err"), bytes_text(number("saved_bytes")),
-      bytes_text(number("workspace_bytes")));
-  std::fflush(stdout);
-}
+  void print_head() const {
+    fmt::print(kLine, "implementation", "pass", "type", "B", "H", "T", "D", "mask", "drop", "ms",
+               "p10–p90", is_gpu_ ? "TFLOP/s" : "GFLOP/s", "matmul", "error", "rms", "kept",
+               "workspace");
+  }
+
+  void print_row(const Json& row) const {
+    const auto number = [&](const char* key) { return row.at(key).get<double>(); };
+    const auto whole = [&](const char* key) { return fmt::format("{}", number(key)); };
+    const auto text = [&](const char* key) { return row.at(key).get<std::string>(); };
+    fmt::print(kLine, text("impl"), text("pass"), text("dtype"), whole("batch"), whole("heads_q"),
+               whole("seq_q"), whole("head_dim"),
+               text("mask") + (row.contains("padded_keys") ? "+pad" : ""),
+               fmt::format("{:g}", number("dropout")), fmt::format("{:.3f}", number("ms_median")),
+               fmt::format("{:.3f}–{:.3f}", number("ms_p10"), number("ms_p90")),
+               fmt::format("{:.1f}", number("gflops") / (is_gpu_ ? 1000 : 1)),
+               fmt::format("{:.1f}%", 100 * number("ratio")),
+               fmt::format("{:.1e}", number("max_err")), fmt::format("{:.1e}", number("rms_err")),
+               bytes_text(number("saved_bytes")), bytes_text(number("workspace_bytes")));
+    std::fflush(stdout);
+  }
+
+ private:
+  static constexpr const char* kLine =
+      "{:<25} {:<8} {:<4} {:>3} {:>3} {:>5} {:>3} {:<8} {:>4} {:>8} {:>15} {:>7} {:>6} {:>7} "
+      "{:>7} {:>8} {:>9}\n";
+  bool is_gpu_;
+};
 
 // The most that rounding may cost, as a share of the largest value: what is faster than this is
 // wrong. (attention_test holds every implementation to a far tighter rule.)
@@ -115,46 +148,106 @@ double allowed_error(DType dtype) { return dtype == DType::f32 ? 2e-5 : 4e-2; }
 // One implementation on one problem: checked, then timed, forward and backward.
 class CaseBench {
  public:
-  CaseBench(Context& ctx, const AttentionCase& problem, const TimingPlan& plan)
-      : ctx_(ctx), case_(problem), plan_(plan) {}
+  CaseBench(Context& ctx, MatmulRate& matmul, const AttentionCase& problem, const TimingPlan& plan)
+      : ctx_(ctx), matmul_(matmul), case_(problem), plan_(plan) {}
 
   template <class Report>
   void run(const Report& report) {
-    const AttentionErrors errors = measure_errors(ctx_, case_);
+    const AttentionErrors e = measure_errors(ctx_, case_);
+    queries_ = e.queries;
     const Arena::Scope scope(ctx_.arena());
     const AttentionTensors tensors = make_tensors(ctx_, case_);
     const double flop = forward_flop(case_);
-    report(time_pass(tensors, "forward", errors.forward, flop,
+    report(time_pass(tensors, "forward", e.forward_max, e.forward_rms, flop,
                      [&] { attention_forward(ctx_, tensors.forward); }));
-    report(time_pass(tensors, "backward", errors.backward, 2.5 * flop,
+    report(time_pass(tensors, "backward", e.backward_max, e.backward_rms, 2.5 * flop,
                      [&] { attention_backward(ctx_, tensors.backward); }));
   }
 
  private:
   template <class Call>
-  Json time_pass(const AttentionTensors& tensors, const char* pass, double error, double flop,
-                 const Call& call) {
+  Json time_pass(const AttentionTensors& tensors, const char* pass, double max_error,
+                 double rms_error, double flop, const Call& call) {
     const std::string_view impl = select_attention(ctx_, problem_of(ctx_, tensors.backward)).name;
-    check(error <= allowed_error(case_.dtype), impl, " is not timed: the error of its ", pass,
-          " pass is ", error, ", allowed is ", allowed_error(case_.dtype));
-    const double matmul_before = measure_matmul_gflops(ctx_, case_.dtype);
-    ctx_.arena().reset_peaks();
-    const int64_t bytes_before = ctx_.arena().report().current_total_bytes;
-    const std::vector<double> ms = time_calls(plan_, call);
-    const int64_t workspace_bytes = ctx_.arena().report().peak_total_bytes - bytes_before;
-    const double matmul_after = measure_matmul_gflops(ctx_, case_.dtype);
+    check(max_error <= allowed_error(case_.dtype), impl, " is not timed: the error of its ", pass,
+          " pass is ", max_error, ", allowed is ", allowed_error(case_.dtype));
+    const int64_t workspace_bytes = bytes_taken_by(call);
+    const double matmul_before = matmul_.gflops(case_.dtype);
+    const std::vector<double> ms = time_calls(ctx_, plan_, call);
+    const double matmul_after = matmul_.gflops(case_.dtype);
     Json row = {{"op", "attention"}, {"pass", pass}, {"impl", impl}};
     row.update(to_json(case_));
     add_speed(row, ms, flop, (matmul_before + matmul_after) / 2);
-    row["max_err"] = error;
+    row["max_err"] = max_error;
+    row["rms_err"] = rms_error;
+    row["checked_queries"] = queries_;
     row["saved_bytes"] = tensors.forward.saved.bytes();
     row["workspace_bytes"] = workspace_bytes;
+    row["deterministic"] = ctx_.is_deterministic();
     return row;
   }
 
+  template <class Call>
+  int64_t bytes_taken_by(const Call& call) {
+    ctx_.arena().reset_peaks();
+    const int64_t before = ctx_.arena().report().current_total_bytes;
+    call();
+    return ctx_.arena().report().peak_total_bytes - before;
+  }
+
   Context& ctx_;
+  MatmulRate& matmul_;
   AttentionCase case_;
   TimingPlan plan_;
+  int64_t queries_ = 0;
+};
+
+// Every case by every implementation, one after another. What cannot run ends the command where it
+// is all there is to do; otherwise it is said, and the others go on.
+class AttentionBench {
+ public:
+  AttentionBench(Context& ctx, const Options& options)
+      : ctx_(ctx),
+        options_(options),
+        matmul_(ctx),
+        table_(ctx.device()),
+        rows_(options.json, ctx.device()) {}
+
+  void run(const std::vector<AttentionCase>& cases, const std::vector<std::string>& names) {
+    table_.print_head();
+    int64_t failures = 0;
+    for (const AttentionCase& problem : cases) {
+      for (const std::string& name : names) {
+        ctx_.prefer("attention", attention_wish(name));
+        try {
+          time(problem);
+        } catch (const Error& error) {
+          if (cases.size() * names.size() == 1) throw;
+          // What does not fit in memory is a result, too.
+          if (dynamic_cast<const OutOfMemory*>(&error) == nullptr) ++failures;
+          fmt::print(stderr, "strobe: {}, T={}: {}\n", name, problem.seq_q, error.what());
+        }
+      }
+    }
+    check(failures == 0, failures, " of ", cases.size() * names.size(), " cases were not timed");
+  }
+
+ private:
+  void time(const AttentionCase& problem) {
+    CaseBench bench(ctx_, matmul_, problem,
+                    {.repeats = options_.repeats, .seconds = options_.seconds});
+    bench.run([&](Json row) {
+      row["preset"] = options_.preset;
+      rows_.write(row);
+      table_.print_row(row);
+    });
+  }
+
+  Context& ctx_;
+  const Options& options_;
+  MatmulRate matmul_;
+  Table table_;
+  BenchRows rows_;
 };
 
 }  // namespace
@@ -163,39 +256,26 @@ int bench_attention_command(const Arguments& arguments) {
   Options options;
   OptionParser parser(
       "bench attention",
-      "Times attention, forward (keeping what a backward needs) and backward, after "
-      "checking it against float64.\nSpeeds count 4·B·H·Tq·Tk·D FLOP forward, half "
-      "when causal, and 2.5 times that backward; \"matmul\" is the share of oneDNN's "
-      "rate at 2048×3072×768 in the same type, measured before and after.");
+      "Times attention, forward (keeping what a backward needs) and backward, after checking it "
+      "against float64.\nSpeeds count 4·B·H·Tq·Tk·D FLOP forward, half when causal, and 2.5 times "
+      "that backward; \"matmul\" is the\nshare of a plain matrix product's speed in the same type, "
+      "oneDNN's (2048×3072×768, before and after) on a\nCPU, cuBLASLt's (8192×8192×8192) on a GPU. "
+      "There each call finds an L2 cache without its data, and events\nbefore and after it count "
+      "the time. \"error\" is the largest difference as a share of the largest value,\n\"rms\" "
+      "that of root mean squares, of all queries or, of large problems, a few of each head.");
   options.visit(parser);
   if (!parser.parse(arguments)) return 0;
   if (options.threads > 0) set_thread_count(static_cast<int>(options.threads));
-  const std::vector<AttentionCase> cases =
-      options.preset == "none" ? std::vector{options.single()} : attention_preset(options.preset);
+  std::optional<DType> given_dtype;
+  if (!find_option(arguments, "dtype", "").empty()) given_dtype = options.dtype;
+  const std::vector<AttentionCase> cases = options.preset == "none"
+                                               ? std::vector{options.single()}
+                                               : attention_preset(options.preset, given_dtype);
   const std::vector<std::string> names = attention_names(options.impl);
 
-  Context ctx;
-  BenchRows rows(options.json);
-  print_head();
-  int failures = 0;
-  for (const AttentionCase& problem : cases) {
-    for (const std::string& name : names) {
-      ctx.prefer("attention", attention_wish(name));
-      CaseBench bench(ctx, problem, {.repeats = options.repeats, .seconds = options.seconds});
-      try {
-        bench.run([&](Json row) {
-          row["preset"] = options.preset;
-          rows.write(row);
-          print_row(row);
-        });
-      } catch (const Error& error) {
-        if (cases.size() * names.size() == 1) throw;
-        ++failures;  // one that cannot run, or does not fit in memory: the others go on
-        fmt::print(stderr, "strobe: {}, T={}: {}\n", name, problem.seq_q, error.what());
-      }
-    }
-  }
-  check(failures == 0, failures, " of ", cases.size() * names.size(), " cases were not timed");
+  Context ctx(device_named(options.device));
+  ctx.set_deterministic(options.deterministic);
+  AttentionBench(ctx, options).run(cases, names);
   return 0;
 }
 

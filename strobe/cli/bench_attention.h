@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,13 +20,14 @@ struct AttentionCase {
   int64_t head_dim = 64;
   DType dtype = DType::f32;
   Mask mask = causal();
+  int64_t padded_keys = 0;  // at the end of each sequence
   double dropout = 0;
 };
 
 Json to_json(const AttentionCase& problem);
 
 // FLOP of a forward pass: 4·B·H·Tq·Tk·D, half of it when causal, for a window those of the pairs
-// that are visible. A backward pass counts 2.5 times as much.
+// that are visible; padded keys count like others. A backward pass counts 2.5 times as much.
 double forward_flop(const AttentionCase& problem);
 
 // The tensors of a case, filled with normal values, in the arena until the caller's Scope ends.
@@ -35,15 +37,21 @@ struct AttentionTensors {
 };
 AttentionTensors make_tensors(Context& ctx, const AttentionCase& problem);
 
-// The largest errors of the implementation that the context prefers, each as a share of the largest
-// value of the float64 reference: of out, and of dq, dk and dv. Where the reference would take too
-// long, of a smaller problem of the same kind.
+// How far the implementation that the context prefers is from float64, on these tensors: of out,
+// and of dq, dk and dv the worst.
 struct AttentionErrors {
-  double forward = 0, backward = 0;
+  // The largest difference as a share of the largest value, and the root mean square of the
+  // differences as a share of the values'.
+  double forward_max = 0, forward_rms = 0;
+  double backward_max = 0, backward_rms = 0;
+  // How many queries of each head were compared. Where not all, because the reference would take
+  // too long, the others' gradient of out is zero: so that all of dk and dv are compared.
+  int64_t queries = 0;
 };
 AttentionErrors measure_errors(Context& ctx, const AttentionCase& problem);
 
-// The cases of a preset; throws UsageError, listing the presets, for an unknown one.
-std::vector<AttentionCase> attention_preset(const std::string& name);
+// The cases of a preset, in `dtype` where one is given; throws UsageError, listing the presets, for
+// an unknown one.
+std::vector<AttentionCase> attention_preset(const std::string& name, std::optional<DType> dtype);
 
 }  // namespace strobe

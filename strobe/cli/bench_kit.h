@@ -1,6 +1,8 @@
 #pragma once
 
 #include <algorithm>
+#include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -39,12 +41,33 @@ std::vector<double> time_calls(const TimingPlan& plan, const Call& call) {
   return ms;
 }
 
-// What oneDNN's plain matrix product reaches on this machine at this moment, in GFLOP/s:
-// M×N×K = 2048×3072×768, the median of a few calls after a warm-up. Speeds of Strobe are stated as
-// shares of it, measured side by side, so that they can be compared across machines and load.
-double measure_matmul_gflops(Context& ctx, DType dtype);
+// The same of work on the context's device. On a GPU a tenth of a second of calls goes before, so
+// that its clock has risen; each call begins with an L2 cache that holds nothing of its own, and
+// counts from its first kernel's begin to its last one's end, by events on the stream.
+std::vector<double> time_calls(Context& ctx, const TimingPlan& plan,
+                               const std::function<void()>& call);
 
-// Fills with standard normal values, the same for a seed; from a pool, so that it is quick.
+// What a plain matrix product reaches on the context's device at this moment, in GFLOP/s: the
+// median of a few calls after a warm-up. On a CPU oneDNN's, M×N×K = 2048×3072×768; on a GPU that of
+// cuBLASLt, 8192×8192×8192. Speeds of Strobe are stated as shares of it, measured side by side, so
+// that they can be compared across machines and load.
+double measure_matmul_gflops(Context& ctx, DType dtype);
+const char* matmul_name(const Device& device);  // "oneDNN's rate at 2048×3072×768", …
+
+// That rate beside other measurements: on a CPU measured anew each time, because others may be at
+// work there; on a GPU, whose clock a large product lowers for a while, once for each type.
+class MatmulRate {
+ public:
+  explicit MatmulRate(Context& ctx) : ctx_(ctx) {}
+  double gflops(DType dtype);
+
+ private:
+  Context& ctx_;
+  std::map<DType, double> measured_;
+};
+
+// Fills with standard normal values, the same for a seed on every device; from a pool, so that it
+// is quick.
 void fill_normal(const Tensor& tensor, uint64_t seed);
 
 // "repeats", "ms_median", "ms_p10", "ms_p90", "gflops", "matmul_gflops", "ratio".
@@ -54,7 +77,7 @@ void add_speed(Json& row, const std::vector<double>& ms, double flop, double mat
 // added to the end of a file, if there is one.
 class BenchRows {
  public:
-  explicit BenchRows(const std::string& path);  // empty: no file
+  explicit BenchRows(const std::string& path, const Device& device = {});  // empty path: no file
   void write(const Json& row);
 
  private:

@@ -186,16 +186,22 @@ TEST(BenchTest, AttentionIsCheckedTimedAndWritten) {
                    "--impl", "flash"})
                 .exit_code,
             0);
+  ASSERT_EQ(bench({"--mask", "full", "--padded-keys", "20", "--impl", "flash"}).exit_code, 0);
   const std::vector<Json> rows = rows_of(path, "bench");
-  ASSERT_EQ(rows.size(), 6u) << "two implementations and one, forward and backward, one file";
+  ASSERT_EQ(rows.size(), 8u) << "two implementations, one and one, forward and backward, one file";
   for (const Json& row : rows) {
     EXPECT_EQ(row.at("repeats"), 2);
     EXPECT_GT(row.at("gflops"), 0);
     EXPECT_GT(row.at("ratio"), 0);
     EXPECT_LT(row.at("max_err"), 0.05);
+    EXPECT_LT(row.at("rms_err"), 0.01);
+    EXPECT_EQ(row.at("checked_queries"), 70) << "all, of so few";
+    EXPECT_EQ(row.at("device"), "cpu");
     EXPECT_TRUE(row.contains("git") && row.contains("cpu") && row.contains("isa"));
   }
   EXPECT_GT(rows[0].at("saved_bytes"), 0) << "standard keeps the probabilities";
+  EXPECT_EQ(rows[7].at("padded_keys"), 20);
+  EXPECT_EQ(bench({"--padded-keys", "70"}).exit_code, 2);
   EXPECT_EQ(bench({"--preset", "huge"}).exit_code, 2);
   EXPECT_EQ(bench({"--impl", "flesh"}).exit_code, 2);
   const ProgramResult refused = bench({"--head-dim", "33", "--impl", "flash"});
