@@ -15,8 +15,9 @@ namespace {
 
 struct Options {
   TrainOptions train;
-  std::string shapes = "4x64,1x1024";
-  std::string dtypes = "f32,bf16";
+  std::string shapes;
+  int64_t batch = 0, seq = 0;
+  std::string dtypes;
   std::string attention = "any";
   int64_t threads = 0;
   int64_t repeats = 0;
@@ -29,14 +30,21 @@ struct Options {
     visit.group("What to time");
     visit(shapes, {.name = "shapes",
                    .unit = "BxT,…",
-                   .help = "sequences in a batch and tokens in a sequence"});
-    visit(dtypes, {.name = "dtypes", .unit = "NAMES", .help = "of weights and activations"});
+                   .help = "sequences in a batch and tokens in a sequence; empty: 4x64,1x1024 on a "
+                           "CPU, 32x1024 on a GPU"});
+    visit(batch, {.name = "batch", .help = "with seq, one shape in place of `shapes`", .min = 0});
+    visit(seq, {.name = "seq", .help = "likewise", .min = 0});
+    visit(dtypes, {.name = "dtypes",
+                   .unit = "NAMES",
+                   .help = "of weights and activations; empty: f32,bf16 on a CPU, bf16 on a GPU"});
     visit(attention,
           {.name = "attention",
            .unit = "NAMES",
            .help = "separated by commas: standard, flash, any (whichever is faster here), "
                    "or implementations that `strobe info` lists"});
     visit.group("How");
+    visit(train.device, kDeviceOption);
+    visit(train.deterministic, kDeterministicOption);
     visit(threads, {.name = "threads", .help = "0: one for each core", .min = 0, .max = 1024});
     visit(repeats,
           {.name = "repeats", .help = "timed steps; 0: as many as `seconds` allow", .min = 0});
@@ -59,10 +67,25 @@ void parse_shape(const std::string& text, TrainOptions& train) {
 }
 
 DType parse_dtype(const std::string& text) {
-  for (DType dtype : {DType::f32, DType::bf16}) {
+  for (DType dtype : {DType::f32, DType::f16, DType::bf16}) {
     if (text == to_text(dtype)) return dtype;
   }
-  throw UsageError(fmt::format("--dtypes has '{}', allowed are f32 and bf16", text));
+  throw UsageError(fmt::format("--dtypes has '{}', allowed are f32, f16 and bf16", text));
+}
+
+// Fills in what is left to the device, and takes batch and seq as a shape.
+void complete(Options& options) {
+  const bool is_on_gpu = device_named(options.train.device).kind == DeviceKind::cuda;
+  if ((options.batch == 0) != (options.seq == 0)) {
+    throw UsageError(fmt::format("--{} needs --{} beside it", options.seq == 0 ? "batch" : "seq",
+                                 options.seq == 0 ? "seq" : "batch"));
+  }
+  if (options.batch > 0) {
+    if (!options.shapes.empty()) throw UsageError("--shapes does not go with --batch and --seq");
+    options.shapes = fmt::format("{}x{}", options.batch, options.seq);
+  }
+  if (options.shapes.empty()) options.shapes = is_on_gpu ? "32x1024" : "4x64,1x1024";
+  if (options.dtypes.empty()) options.dtypes = is_on_gpu ? "bf16" : "f32,bf16";
 }
 
 // Every combination, shapes slowest.
@@ -97,16 +120,25 @@ double step_flop(const TrainOptions& o, int64_t parameters) {
 }
 
 Json time_training(const TrainOptions& options, const TimingPlan& plan) {
-  Context matmul_ctx;
-  const double matmul_before = measure_matmul_gflops(matmul_ctx, options.dtype);
+  const Device device = device_named(options.device);
+  // In memory of its own, given back: the training's is planned, and may be nearly all there is.
+  const auto measure_matmul = [&] {
+    Context ctx(device);
+    return measure_matmul_gflops(ctx, options.dtype);
+  };
+  const double matmul_before = measure_matmul();
   Trainer trainer(options);
+  // The first steps measure, and record what the others replay.
+  if (device.kind == DeviceKind::cuda) {
+    for (int i = 0; i < 3; ++i) trainer.step();
+  }
   double attention_ms = 0, step_ms = 0;
   const std::vector<double> ms = time_calls(plan, [&] {
     const StepMetrics metrics = trainer.step();
     attention_ms += metrics.attention_ms;
     step_ms += metrics.step_ms;
   });
-  const double matmul_after = measure_matmul_gflops(matmul_ctx, options.dtype);
+  const double matmul_after = measure_matmul();
   const int64_t parameters = parameter_count(trainer.model().config());
   const double flop = step_flop(options, parameters);
   Json row = {{"op", "train"},
@@ -120,6 +152,7 @@ Json time_training(const TrainOptions& options, const TimingPlan& plan) {
               {"n_positions", options.n_positions},
               {"vocab_size", options.vocab_size},
               {"dropout", options.dropout},
+              {"device", to_text(device)},
               {"dtype", to_text(options.dtype)},
               {"parameters", parameters},
               {"flop", flop}};
@@ -156,14 +189,15 @@ int bench_train_command(const Arguments& arguments) {
   options.train.dropout = 0;
   OptionParser parser("bench train",
                       "Times whole training steps: forward, backward, clipping and AdamW.\nA token "
-                      "counts 6·N + 6·L·C·T FLOP; \"matmul\" is the share of oneDNN's rate at "
-                      "2048×3072×768 in the same type, measured before and after.");
+                      "counts 6·N + 6·L·C·T FLOP; \"matmul\" is the share of the rate of plain matrix "
+                      "products in the same type (docs/bench.md), measured before and after.");
   options.visit(parser);
   if (!parser.parse(arguments)) return 0;
+  complete(options);
   const std::vector<TrainOptions> runs = runs_of(options);
   if (options.threads > 0) set_thread_count(static_cast<int>(options.threads));
 
-  BenchRows rows(options.json);
+  BenchRows rows(options.json, device_named(options.train.device));
   print_head();
   for (const TrainOptions& run : runs) {
     Json row = time_training(run, {.repeats = options.repeats, .seconds = options.seconds});

@@ -12,6 +12,11 @@
 
 namespace strobe {
 
+inline constexpr OptionInfo kDeterministicOption = {
+    .name = "deterministic",
+    .help = "the same losses to the bit each time, also on a GPU, where attention's backward takes "
+            "longer for it"};
+
 // Everything that decides a training run. The defaults are the preset "quick": a small model that
 // learns real text in a minute or two on a CPU, at a length where attention matters.
 struct TrainOptions {
@@ -70,9 +75,7 @@ struct TrainOptions {
     visit(device, kDeviceOption);
     visit(dtype, {.name = "dtype", .help = "type of weights and activations; AdamW's copy is f32"},
           {DType::f32, DType::f16, DType::bf16});
-    visit(deterministic, {.name = "deterministic",
-                          .help = "the same losses to the bit each time, also on a GPU, where "
-                                  "attention's backward takes longer for it"});
+    visit(deterministic, kDeterministicOption);
     visit(threads, {.name = "threads", .help = "0: one for each core", .min = 0, .max = 1024});
     visit(seed, {.name = "seed", .help = "of weights, order of the data, and dropout"});
   }
