@@ -9,6 +9,7 @@
 #include "strobe/core/jsonl.h"
 #include "strobe/core/parallel.h"
 #include "strobe/core/progress.h"
+#include "strobe/report/units.h"
 #include "strobe/train/checkpoint.h"
 #include "strobe/train/metrics_file.h"
 #include "strobe/train/training.h"
@@ -18,6 +19,19 @@ namespace {
 
 namespace fs = std::filesystem;
 
+// "needs 3.1 GB of the GPU's 79.2 GB: weights 498.0 MB, …"
+std::string memory_text(const Json& plan) {
+  std::string parts;
+  for (int use = 0; use < kMemoryUses; ++use) {
+    const std::string name(to_text(static_cast<MemoryUse>(use)));
+    const double bytes = plan.at(name).get<double>();
+    if (bytes > 0)
+      parts += fmt::format("{}{} {}", parts.empty() ? "" : ", ", name, bytes_text(bytes));
+  }
+  return fmt::format("needs {} of the GPU's {}: {}", bytes_text(plan.at("bytes").get<double>()),
+                     bytes_text(plan.at("free_bytes").get<double>()), parts);
+}
+
 void print_summary(const Json& summary, const TrainOptions& options, const std::string& path) {
   const auto number = [&](const char* key) { return summary.at(key).get<double>(); };
   fmt::print("steps          {}\n", summary.at("steps").get<int64_t>());
@@ -25,6 +39,11 @@ void print_summary(const Json& summary, const TrainOptions& options, const std::
              number("loss_mean"));
   if (!summary.at("validation_loss").is_null()) {
     fmt::print("validation     {:.4f}\n", number("validation_loss"));
+  }
+  if (const int64_t skipped = summary.at("skipped_steps").get<int64_t>(); skipped > 0) {
+    fmt::print(
+        "skipped        {} steps, whose gradients were not finite: the loss scale backed off\n",
+        skipped);
   }
   fmt::print("step           {:.1f} ms median, {:.1f} ms mean, {} tokens/s\n",
              number("step_ms_median"), number("step_ms_mean"),
@@ -112,6 +131,7 @@ int train_command(const Arguments& arguments) {
              [&](const Json& row) {
                if (!results) results.emplace(path, prepare_results(options, path));
                results->write(row);
+               if (row.contains("memory_plan")) progress.note(memory_text(row.at("memory_plan")));
                if (row.at("kind") == "validation") {
                  progress.note(fmt::format("validation loss {:.4f} after step {}",
                                            row.at("loss").get<double>(),
