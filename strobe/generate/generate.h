@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "strobe/core/context.h"
-#include "strobe/generate/sampler.h"
 #include "strobe/models/gpt2.h"
+#include "strobe/ops/sample/sample.h"
 
 namespace strobe {
 
@@ -47,7 +47,10 @@ struct GenerateResult {
 // function of its prompt and the options alone, up to rounding: not of the other prompts, nor of
 // the cache. Throws Error, before anything is computed, when a token is outside the vocabulary, a
 // sequence would pass n_positions, a prompt is empty and there is no end_of_text, or an option is
-// out of range.
+// out of range; and later, when the model's logits are not finite.
+//
+// With a cache, a GPU is at the next round of tokens while the host looks at one: what should_stop
+// or an end of text makes needless of it, is thrown away.
 GenerateResult generate(Context& ctx, Gpt2& model, std::span<const std::vector<int32_t>> prompts,
                         const GenerateOptions& options, const GenerateEvents& events = {});
 

@@ -9,6 +9,7 @@
 #include "strobe/generate/generate.h"
 #include "strobe/generate/utf8_stream.h"
 #include "strobe/models/gpt2_files.h"
+#include "tests/testkit/options.h"
 
 namespace strobe::testing {
 namespace {
@@ -40,23 +41,22 @@ class GenerateGolden : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(GenerateGolden, EqualsHuggingFace) {
   const std::unique_ptr<Tokenizer> tokenizer = load_tokenizer(kFolder);
-  Context ctx(Device{}, {.poison = true});
+  Context ctx(options().device, {.poison = true});
   Gpt2 model = load_gpt2(ctx, kFolder, DType::f32, /*is_trainable=*/false);
   model.set_attention(GetParam());
   const std::vector<Golden> batches = goldens();
   EXPECT_EQ(batches.size(), 3U);
   for (const Golden& golden : batches) {
-    GenerateOptions options = {.max_new_tokens = golden.max_new_tokens,
-                               .end_of_text = tokenizer->end_of_text()};
+    GenerateOptions how = {.max_new_tokens = golden.max_new_tokens,
+                           .end_of_text = tokenizer->end_of_text()};
     std::vector<std::vector<int32_t>> prompts;
     for (const std::string& prompt : golden.prompts) prompts.push_back(tokenizer->encode(prompt));
     EXPECT_EQ(prompts, golden.tokens);
     for (const bool use_cache : {true, false}) {
-      options.use_cache = use_cache;
-      const GenerateResult together = generate(ctx, model, prompts, options);
+      how.use_cache = use_cache;
+      const GenerateResult together = generate(ctx, model, prompts, how);
       for (size_t i = 0; i < prompts.size(); ++i) {
-        const GenerateResult alone =
-            generate(ctx, model, std::span(prompts).subspan(i, 1), options);
+        const GenerateResult alone = generate(ctx, model, std::span(prompts).subspan(i, 1), how);
         const std::vector<int32_t>& tokens = together.sequences[i].tokens;
         EXPECT_EQ(tokens, golden.continuations[i]) << golden.prompts[i];
         EXPECT_EQ(alone.sequences[0].tokens, tokens) << golden.prompts[i];

@@ -8,6 +8,8 @@
 
 #include "strobe/models/gpt2_testing.h"
 #include "tests/testkit/errors.h"
+#include "tests/testkit/options.h"
+#include "tests/testkit/tensors.h"
 
 namespace strobe::testing {
 namespace {
@@ -28,7 +30,7 @@ Gpt2Config tiny_config() {
 
 // A model in a context of its own, with random parameters.
 struct Lab {
-  Context ctx{Device{}, kPoison};
+  Context ctx{testing::options().device, kPoison};
   Gpt2 model;
 
   explicit Lab(DType dtype = DType::f32, Algorithm algorithm = Algorithm::any)
@@ -56,20 +58,31 @@ Prompts random_prompts(const std::vector<size_t>& lengths, uint64_t seed) {
   return prompts;
 }
 
+// The token that the host draws from the last row of logits.
+int32_t draw_last(const Tensor& logits, const SamplerOptions& sampler, int32_t index) {
+  const int64_t vocab = logits.shape[2];
+  const std::vector<double> values = to_doubles(logits);
+  std::vector<float> last(values.end() - vocab, values.end());
+  int32_t token = 0;
+  Context host;
+  sample(host, {.logits = Tensor::of(last.data(), {1, vocab}),
+                .indices = Tensor::of(&index, {1}),
+                .tokens = Tensor::of(&token, {1}),
+                .options = sampler});
+  return token;
+}
+
 // The definition: every token from the whole sequence's logits.
 std::vector<int32_t> by_definition(Lab& lab, std::vector<int32_t> tokens,
                                    const GenerateOptions& options) {
   const auto prompt_length = static_cast<int64_t>(tokens.size());
-  Sampler sampler(options.sampler);
-  for (int64_t i = 0; i < options.max_new_tokens; ++i) {
+  for (int32_t i = 0; i < options.max_new_tokens; ++i) {
     const Arena::Scope scope(lab.ctx.arena());
     const auto length = static_cast<int64_t>(tokens.size());
     const int64_t begin = window_begin(length, lab.model.config().n_positions);
     const Tensor logits = lab.model.logits(
         lab.ctx, {.tokens = Tensor::of(tokens.data() + begin, {1, length - begin})});
-    const int64_t vocab = logits.shape[2];
-    const auto* last = logits.as<float>() + (length - begin - 1) * vocab;
-    const int32_t token = sampler.draw({last, static_cast<size_t>(vocab)}, i);
+    const int32_t token = draw_last(logits, options.sampler, i);
     if (token == options.end_of_text) break;
     tokens.push_back(token);
   }
@@ -179,8 +192,9 @@ TEST(Generate, TheCacheIsCountedAndGivenBack) {
   const int64_t before = lab.ctx.arena().report().current_total_bytes;
   const GenerateResult result =
       generate(lab.ctx, lab.model, random_prompts({3, 16}, 1), {.max_new_tokens = 10});
-  // 2 sequences of 16 + 10 − 1 positions, 2 blocks, keys and values of 32 floats; two lengths.
-  EXPECT_EQ(result.cache_bytes, 2 * 25 * 2 * 2 * 32 * 4 + 2 * 4);
+  // 2 sequences of 16 + 10 − 1 positions, 2 blocks, keys and values of 32 floats; of each the
+  // length and the newest position.
+  EXPECT_EQ(result.cache_bytes, 2 * 25 * 2 * 2 * 32 * 4 + 2 * 2 * 4);
   EXPECT_EQ(lab.ctx.arena().report().peak_bytes[static_cast<int>(MemoryUse::cache)],
             result.cache_bytes);
   EXPECT_EQ(lab.ctx.arena().report().current_total_bytes, before);

@@ -7,6 +7,7 @@
 #include "strobe/models/gpt2_testing.h"
 #include "tests/testkit/compare.h"
 #include "tests/testkit/errors.h"
+#include "tests/testkit/options.h"
 #include "tests/testkit/tensors.h"
 
 namespace strobe::testing {
@@ -37,7 +38,8 @@ struct Case {
 
 class Gpt2Decode : public ::testing::TestWithParam<Case> {
  protected:
-  Gpt2Decode() : ctx_(Device{}, kPoison), model_(ctx_, tiny_config(), GetParam().dtype, false) {
+  Gpt2Decode()
+      : ctx_(options().device, kPoison), model_(ctx_, tiny_config(), GetParam().dtype, false) {
     ctx_.prefer("attention", {.algorithm = GetParam().algorithm});
     randomize(ctx_, model_, 1);
   }
@@ -143,7 +145,7 @@ INSTANTIATE_TEST_SUITE_P(
 
 // f16 weights are the f32 ones, rounded: so are the logits, to the rounding of 10 bits.
 TEST(Gpt2F16, LogitsAreNearThoseOfF32) {
-  Context ctx(Device{}, kPoison);
+  Context ctx(options().device, kPoison);
   Gpt2 wide(ctx, tiny_config(), DType::f32, false), narrow(ctx, tiny_config(), DType::f16, false);
   randomize(ctx, wide, 1);
   randomize(ctx, narrow, 1);
@@ -159,7 +161,7 @@ TEST(Gpt2F16, LogitsAreNearThoseOfF32) {
 
 // What a decode step takes from the arena does not depend on the steps before, and is given back.
 TEST(KvCacheTest, StepsTakeNoMoreMemory) {
-  Context ctx;
+  Context ctx(options().device);
   Gpt2 model(ctx, tiny_config(), DType::f32, false);
   randomize(ctx, model, 1);
   TestBatch batch = random_batch(model.config(), 1, 8, 2);
@@ -184,7 +186,7 @@ TEST(KvCacheTest, StepsTakeNoMoreMemory) {
 }
 
 TEST(KvCacheTest, ErrorsNameTheNumbers) {
-  Context ctx;
+  Context ctx(options().device);
   Gpt2 model(ctx, tiny_config(), DType::f32, false);
   randomize(ctx, model, 1);
   EXPECT_EQ(error_of([&] { model.make_cache(ctx, 1, 41); }),
