@@ -33,8 +33,8 @@ namespace strobe::testing {
 ::testing::AssertionResult is_equal(std::string_view name, const std::vector<double>& actual,
                                     const std::vector<double>& reference);
 
-// How far rounding to the type may move a number near 0, where numbers of f16 have a fixed distance;
-// tests with f32 and bf16 do not come near their smallest.
+// How far rounding to the type may move a number near 0, where f16's have a fixed distance; tests
+// with f32 and bf16 do not come near their smallest.
 constexpr double rounding_near_zero(DType dtype) { return dtype == DType::f16 ? 0x1p-25 : 0; }
 
 // ‖actual − reference‖ / ‖reference‖, infinite when an element is NaN.
