@@ -3,7 +3,11 @@
 include(CMakePackageConfigHelpers)
 
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/strobe)
-foreach(name core simd attention ops data models generate)
+set(libraries core simd attention ops data models generate)
+if(STROBE_CUDA)
+  list(APPEND libraries gpu)
+endif()
+foreach(name IN LISTS libraries)
   set_target_properties(strobe_${name} PROPERTIES EXPORT_NAME ${name})
   install(TARGETS strobe_${name} EXPORT strobe_targets)
 endforeach()

@@ -2,7 +2,9 @@
 
 #include <bit>
 #include <cmath>
+#include <numeric>
 
+#include "strobe/core/copy.h"
 #include "strobe/ops/cast/cast_reference.h"
 #include "tests/testkit/compare.h"
 #include "tests/testkit/conformance.h"
@@ -115,12 +117,16 @@ void run_exhaustive_case(Context& ctx, const CaseLine& c) {
   testing::TensorSource make{ctx.arena(), c.random()};
   const Tensor from = make.empty(c.dtype(), {65536}), back = make.empty(c.dtype(), {65536});
   const Tensor wide = make.empty(DType::f32, {65536});
-  auto* bits = static_cast<uint16_t*>(from.data);
-  for (int i = 0; i < 65536; ++i) bits[i] = static_cast<uint16_t>(i);
+  std::vector<uint16_t> bits(65536), returned(65536);
+  std::iota(bits.begin(), bits.end(), uint16_t{0});
+  const auto on_host = [&](std::vector<uint16_t>& values) {
+    return Tensor::contiguous(values.data(), c.dtype(), {65536});
+  };
+  copy_now(on_host(bits), from);
   cast(ctx, {.from = from, .to = wide});
   cast(ctx, {.from = wide, .to = back});
   const Doubles expected = testing::to_doubles(from), widened = testing::to_doubles(wide);
-  const auto* returned = static_cast<const uint16_t*>(back.data);
+  copy_now(back, on_host(returned));
   for (int i = 0; i < 65536; ++i) {
     if (std::isnan(expected[i])) {
       EXPECT_TRUE(std::isnan(widened[i])) << "bits " << i;

@@ -57,6 +57,10 @@ void validate(const LinearBackward& args) {
   check_matrix("linear weight", args.weight, args.x.dtype, {inner, columns});
   check_rows("linear dy", args.dy, args.x.dtype, {rows, columns});
   if (args.dx.has_data()) check_rows("linear dx", args.dx, args.x.dtype, {rows, inner});
+  if (args.gelu_input.has_data()) {
+    check(args.dx.has_data(), "linear gelu_input is given without dx");
+    check_rows("linear gelu_input", args.gelu_input, args.x.dtype, {rows, inner});
+  }
   check_matrix("linear dweight", args.dweight, DType::f32, {inner, columns});
   if (args.dbias.has_data()) check_contiguous("linear dbias", args.dbias, DType::f32, {columns});
 }

@@ -8,15 +8,20 @@
 namespace strobe {
 
 // y = x·weight + bias, then optionally GELU: a fully connected layer. Products accumulate in f32.
-// x, weight and y are alike, f32 or bf16; logits may be f32 with bf16 operands. Forward, a weight
-// in f16 or bf16 also goes with x and y in f32, as inference from files of those types needs it.
-// The last dimension of x and y is contiguous; `weight` is a view whose one dimension is
-// contiguous: GPT-2's Conv1D stores [K, N]; a PyTorch Linear or a tied embedding [N, K] is passed
-// as its transpose.
+// x, weight and y are alike, f32, f16 (on a GPU) or bf16; logits may be f32 with 16-bit operands.
+// Forward, a weight in f16 or bf16 also goes with x and y in f32, as inference from files of those
+// types needs it. The last dimension of x and y is contiguous; `weight` is a view whose one
+// dimension is contiguous: GPT-2's Conv1D stores [K, N]; a PyTorch Linear or a tied embedding
+// [N, K] is passed as its transpose.
 //
-// On the CPU, up to 8 rows of x (16 in f32 with a 16-bit weight) are multiplied by kernels that
-// read the weight once, and each row of y has the same bits whatever rows are beside it, on any
-// number of threads. With more rows, sums may be made in another order.
+// Up to 8 rows of x (on a CPU 16 in f32 with a 16-bit weight) are multiplied by kernels that read
+// the weight once, and each row of y has the same bits whatever rows are beside it, on any number
+// of threads. With more rows, sums may be made in another order.
+//
+// On a GPU, a matrix is multiplied at full speed only where its rows begin at multiples of 16 bytes:
+// logits of an odd vocabulary are best a slice of something wider. A 16-bit y has the bias added
+// after that was rounded to y's type too. The implementation "cuda_tf32" rounds f32 operands of more
+// than 8 rows to tf32.
 struct LinearForward {
   Tensor x;               // [M, K]
   Tensor weight;          // [K, N]
@@ -29,9 +34,11 @@ struct LinearForward {
 struct LinearBackward {
   Tensor x, weight;  // as in the forward pass
   Tensor dy;         // [M, N] like x: the gradient of x·weight + bias
-  Tensor dx;         // [M, K] like x, or absent       set
-  Tensor dweight;    // [K, N] f32, strides like weight  added to when `accumulate`, else set
-  Tensor dbias;      // [N] f32, or absent             likewise
+  // [M, K] like x, or absent: where x = gelu(gelu_input), dx is the gradient of gelu_input.
+  Tensor gelu_input;
+  Tensor dx;       // [M, K] like x, or absent       set
+  Tensor dweight;  // [K, N] f32, strides like weight  added to when `accumulate`, else set
+  Tensor dbias;    // [N] f32, or absent             likewise
   bool accumulate = false;
 };
 

@@ -29,6 +29,16 @@ void apply_gelu(const LinearKernels<T>& kernels, const Tensor& x, const Tensor& 
 }
 
 template <class T>
+void apply_gelu_backward(const LinearKernels<T>& kernels, const Tensor& x, const Tensor& dy) {
+  parallel_ranges(x.shape[0], 1, [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      kernels.multiply_by_gelu_derivative(x.as<T>() + row * x.strides[0],
+                                          dy.as<T>() + row * dy.strides[0], x.shape[1]);
+    }
+  });
+}
+
+template <class T>
 void round_rows(const LinearKernels<T>& kernels, const Tensor& sums, const Tensor& y) {
   parallel_ranges(sums.shape[0], 1, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
@@ -110,6 +120,7 @@ void run_backward(Context& ctx, const LinearKernels<T>& kernels, const LinearBac
     multiply_backward_in_pieces(ctx, args, sum);
     round_rows(kernels, sum, args.dx);
   }
+  if (args.gelu_input.has_data()) apply_gelu_backward(kernels, args.gelu_input, args.dx);
   if (args.dbias.has_data()) sum_columns(kernels, args.dy, args.dbias, args.accumulate);
 }
 

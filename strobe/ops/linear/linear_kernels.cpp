@@ -1,5 +1,5 @@
 // What a fully connected layer needs beside its matrix products: the bias's gradient, GELU where
-// its argument is kept, and the rounding of sums made in f32.
+// its argument is kept, its derivative, and the rounding of sums made in f32.
 #include "strobe/ops/linear/linear_kernels.h"
 
 #include "strobe/simd/loop.h"
@@ -39,6 +39,13 @@ void gelu_array(const T* x, T* y, int64_t count) {
 }
 
 template <class T>
+void multiply_by_gelu_derivative(const T* x, T* dy, int64_t count) {
+  for_vectors(count, [&](int64_t i, auto lanes) {
+    lanes.store(dy + i, lanes.load(dy + i) * gelu_derivative(lanes.load(x + i)));
+  });
+}
+
+template <class T>
 void round_array(const float* x, T* y, int64_t count) {
   for_vectors(count, [&](int64_t i, auto lanes) { lanes.store(y + i, lanes.load(x + i)); });
 }
@@ -46,8 +53,9 @@ void round_array(const float* x, T* y, int64_t count) {
 }  // namespace
 
 constinit const KernelTable<LinearKernels> linear_kernels = {
-    {&sum_columns<float>, &gelu_array<float>, &round_array<float>},
-    {&sum_columns<bf16>, &gelu_array<bf16>, &round_array<bf16>},
+    {&sum_columns<float>, &gelu_array<float>, &multiply_by_gelu_derivative<float>,
+     &round_array<float>},
+    {&sum_columns<bf16>, &gelu_array<bf16>, &multiply_by_gelu_derivative<bf16>, &round_array<bf16>},
 };
 
 }  // namespace strobe::STROBE_ISA

@@ -13,7 +13,8 @@ struct LinearKernels {
   void (*sum_columns)(const T* x, int64_t stride, int64_t rows, float* sums, int64_t columns,
                       bool accumulate);
   void (*gelu)(const T* x, T* y, int64_t count);
-  void (*round)(const float* x, T* y, int64_t count);  // y = x
+  void (*multiply_by_gelu_derivative)(const T* x, T* dy, int64_t count);  // dy = dy·gelu′(x)
+  void (*round)(const float* x, T* y, int64_t count);                     // y = x
 };
 
 namespace scalar {

@@ -17,9 +17,10 @@ using Doubles = std::vector<double>;
 
 // Layouts of the weight: row-major [K, N], or the transpose of a row-major [N, K]. Where its type
 // is not that of x, there is no backward pass.
-// gelu: 0 none, 1 fused, 2 with pre_activation.
+// gelu: 0 none, 1 fused, 2 with pre_activation. dx: 0 none, 1 plain, 2 through the GELU before.
 std::string draw_case(Random& random) {
-  const DType dtype = testing::pick(random, std::vector<DType>{DType::f32, DType::bf16});
+  const DType dtype =
+      testing::pick(random, std::vector<DType>{DType::f32, DType::bf16, DType::f16});
   const DType weight = dtype == DType::f32 && random.below(2)
                            ? testing::pick(random, std::vector<DType>{DType::f16, DType::bf16})
                            : dtype;
@@ -31,11 +32,16 @@ std::string draw_case(Random& random) {
       testing::pick(random, std::vector<int>{1, 5, 16, 65, 128, 257}), dtype, weight,
       testing::pick(random, std::vector<DType>{DType::f32, dtype}), random.below(2),
       testing::pick(random, std::vector<int>{0, 0, 5}), random.below(2), random.below(3),
-      random.below(2), random.below(2), random.below(1000000));
+      random.below(3), random.below(2), random.below(1000000));
 }
 
-double gelu(double x) {
-  return x / (1 + std::exp(-2 * std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+double sigmoid_of_gelu(double x) {
+  return 1 / (1 + std::exp(-2 * std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+}
+double gelu(double x) { return x * sigmoid_of_gelu(x); }
+double gelu_derivative(double x) {
+  const double s = sigmoid_of_gelu(x);
+  return s + x * s * (1 - s) * 2 * std::sqrt(2 / M_PI) * (1 + 3 * 0.044715 * x * x);
 }
 
 // a·b + start in f32, term by term: what as_good_as_plain() measures against. a is [rows, inner]
@@ -138,6 +144,8 @@ void check_backward(Context& ctx, const CaseLine& c, const Problem& p, const Ten
   const Tensor dweight = make.empty(DType::f32, stored);
   const Tensor dbias = c.is_set("bias") ? make.empty(DType::f32, {p.columns}) : Tensor{};
   const Tensor dx = c.is_set("dx") ? make.empty(c.dtype(), {p.rows, p.inner}) : Tensor{};
+  const Tensor gelu_input =
+      c.number("dx") == 2 ? make.normal(c.dtype(), {p.rows, p.inner}) : Tensor{};
   if (accumulate) {
     testing::fill_normal(dweight, make.random);
     if (dbias.has_data()) testing::fill_normal(dbias, make.random);
@@ -151,6 +159,7 @@ void check_backward(Context& ctx, const CaseLine& c, const Problem& p, const Ten
   linear_backward(ctx, {.x = p.x,
                         .weight = p.weight,
                         .dy = dy,
+                        .gelu_input = gelu_input,
                         .dx = dx,
                         .dweight = dweight_view,
                         .dbias = dbias,
@@ -173,12 +182,17 @@ void check_backward(Context& ctx, const CaseLine& c, const Problem& p, const Ten
           [&](int64_t k, int64_t n) { return dweight0[k * p.columns + n]; }, DType::f32),
       exact_dweight, p.rows);
   if (dx.has_data()) {
-    expect_good("dx", dx,
-                plain_product(
-                    p.rows, p.columns, p.inner, dy_at,
-                    [&](int64_t n, int64_t k) { return p.weight_at(k, n); },
-                    [](int64_t, int64_t) { return 0.0; }, c.dtype()),
-                reference.dx, p.columns);
+    Doubles plain = plain_product(
+        p.rows, p.columns, p.inner, dy_at, [&](int64_t n, int64_t k) { return p.weight_at(k, n); },
+        [](int64_t, int64_t) { return 0.0; }, c.dtype());
+    if (gelu_input.has_data()) {
+      const Doubles inputs = testing::to_doubles(gelu_input);
+      for (size_t i = 0; i < inputs.size(); ++i) {
+        reference.dx[i] *= gelu_derivative(inputs[i]);
+        plain[i] = testing::rounded(plain[i] * gelu_derivative(inputs[i]), c.dtype());
+      }
+    }
+    expect_good("dx", dx, plain, reference.dx, p.columns);
   }
   if (dbias.has_data()) {
     for (int64_t n = 0; n < p.columns; ++n) reference.dbias[n] += dbias0[n];
@@ -212,7 +226,7 @@ void run_case(Context& ctx, const CaseLine& c) {
 }
 
 TEST(Linear, ConformsToReference) {
-  testing::run_conformance("linear", linear_impls(), testing::random_cases(200, draw_case),
+  testing::run_conformance("linear", linear_impls(), testing::random_cases(300, draw_case),
                            run_case);
 }
 
@@ -225,7 +239,11 @@ TEST(Linear, ManyColumnsConform) {
        "m=3 k=5 n=20011 dtype=bf16 weight=bf16 out=bf16 transposed=1 gap=3 bias=0 gelu=0 "
        "dx=1 accumulate=1 seed=2",
        "m=2 k=9 n=16384 dtype=bf16 weight=bf16 out=f32 transposed=0 gap=0 bias=0 gelu=0 "
-       "dx=0 accumulate=1 seed=3"},
+       "dx=0 accumulate=1 seed=3",
+       "m=40 k=64 n=1027 dtype=bf16 weight=bf16 out=bf16 transposed=1 gap=5 bias=1 gelu=2 "
+       "dx=1 accumulate=1 seed=4",
+       "m=40 k=64 n=1027 dtype=f16 weight=f16 out=f32 transposed=0 gap=5 bias=1 gelu=1 "
+       "dx=1 accumulate=0 seed=5"},
       run_case);
 }
 
@@ -235,7 +253,7 @@ TEST(Linear, WideWeightsConform) {
   std::vector<std::string> lines;
   for (const char* types : {"dtype=f32 weight=f32 out=f32", "dtype=f32 weight=f16 out=f32",
                             "dtype=f32 weight=bf16 out=f32", "dtype=bf16 weight=bf16 out=bf16",
-                            "dtype=bf16 weight=bf16 out=f32"}) {
+                            "dtype=bf16 weight=bf16 out=f32", "dtype=f16 weight=f16 out=f16"}) {
     for (const char* sizes :
          {"m=1 k=61 n=5001", "m=8 k=40 n=2311", "m=16 k=300 n=1100", "m=17 k=2100 n=520"}) {
       for (const int transposed : {0, 1}) {
@@ -260,7 +278,8 @@ TEST(Linear, FewRowsDoNotMeet) {
   std::vector<std::string> lines;
   for (const char* types :
        {"m=8 dtype=f32 weight=f32 out=f32", "m=16 dtype=f32 weight=f16 out=f32",
-        "m=16 dtype=f32 weight=bf16 out=f32", "m=8 dtype=bf16 weight=bf16 out=bf16"}) {
+        "m=16 dtype=f32 weight=bf16 out=f32", "m=8 dtype=bf16 weight=bf16 out=bf16",
+        "m=8 dtype=f16 weight=f16 out=f16"}) {
     for (const int transposed : {0, 1}) {
       lines.push_back(fmt::format("{} k=203 n=777 transposed={} gap=0 bias=1 gelu=0 seed={}", types,
                                   transposed, lines.size()));
@@ -308,7 +327,8 @@ void run_exact_case(Context& ctx, const CaseLine& c) {
 }
 
 TEST(Linear, IntegersAreExact) {
-  testing::run_conformance("linear", linear_impls(), {"dtype=f32 seed=1", "dtype=bf16 seed=2"},
+  testing::run_conformance("linear", linear_impls(),
+                           {"dtype=f32 seed=1", "dtype=bf16 seed=2", "dtype=f16 seed=3"},
                            run_exact_case);
 }
 

@@ -1,0 +1,84 @@
+// few_rows_by_columns_kernel
+//
+// Computes    y = x·weight + bias, then GELU, for up to kRows rows of x
+// Shapes      x [M, K]  weight [K, N], by columns  bias [N]  →  y [M, N]
+// Mapping     one warp kColumns columns of the weight, a lane 8 neighbours of each, then those 256
+//             further; all rows of x
+// Steps       [1] multiply  [2] add up in warps and finish
+// Requires    nothing; vectors where addresses are multiples of 16 bytes
+// Numerics    f32; a row's sums are made in an order that K alone decides, so its bits do not depend
+//             on the rows beside it
+// Cost        reads the weight once; x comes from the nearest cache, once for kColumns columns
+#include "strobe/ops/linear/linear_few_rows_cuda.cuh"
+
+namespace strobe {
+namespace {
+
+constexpr int kThreads = 128;
+constexpr int kColumns = 4;
+constexpr int kBlockColumns = kThreads / kWarpSize * kColumns;
+
+template <class X, class W, int kRows>
+__global__ void __launch_bounds__(kThreads) few_rows_by_columns_kernel(FewRows<X, W> call) {
+  const int lane = threadIdx.x % kWarpSize;
+  const int begin = (blockIdx.x * (kThreads / kWarpSize) + threadIdx.x / kWarpSize) * kColumns;
+  float sum[kRows][kColumns] = {};
+
+  // [1] multiply
+#pragma unroll(kRows == 1 ? 4 : 1)
+  for (int first = lane * kFewRowsWidth; first < call.inner; first += kWarpSize * kFewRowsWidth) {
+    const int count = call.inner - first;
+    Vector<W, kFewRowsWidth> weight[kColumns];
+#pragma unroll
+    for (int c = 0; c < kColumns; ++c) {
+      weight[c] = load_some<kFewRowsWidth>(call.weight + (begin + c) * call.weight_stride + first,
+                                           begin + c < call.columns ? count : 0, call.is_aligned);
+    }
+#pragma unroll
+    for (int row = 0; row < kRows; ++row) {
+      const auto x = load_some<kFewRowsWidth>(
+          call.x + min(row, call.rows - 1) * call.x_stride + first, count, call.is_aligned);
+#pragma unroll
+      for (int k = 0; k < kFewRowsWidth; ++k) {
+#pragma unroll
+        for (int c = 0; c < kColumns; ++c) {
+          sum[row][c] = fmaf(to_float(x.element[k]), to_float(weight[c].element[k]), sum[row][c]);
+        }
+      }
+    }
+  }
+
+  // [2] add up in warps, two steps of which leave each lane one column, and finish
+  static_assert(kColumns == 4);
+  const int own = begin + (lane & 16) / 8 + (lane & 8) / 8;
+#pragma unroll
+  for (int row = 0; row < kRows; ++row) {
+    sum_halves<4>(sum[row], 16);
+    sum_halves<2>(sum[row], 8);
+    const float total = reduce_warp<Sum, 8>(sum[row][0]);
+    if (lane % 8 == 0 && own < call.columns && row < call.rows) call.finish(row, own, total);
+  }
+}
+
+}  // namespace
+
+template <class X, class W>
+void launch_few_rows_by_columns(Context& ctx, const FewRows<X, W>& call) {
+  const Launch shape = {.grid = dim3((call.columns + kBlockColumns - 1) / kBlockColumns),
+                        .block = dim3(kThreads)};
+  if (call.rows == 1) {
+    launch(ctx, few_rows_by_columns_kernel<X, W, 1>, shape, call);
+  } else if (call.rows <= 4) {
+    launch(ctx, few_rows_by_columns_kernel<X, W, 4>, shape, call);
+  } else {
+    launch(ctx, few_rows_by_columns_kernel<X, W, 8>, shape, call);
+  }
+}
+
+template void launch_few_rows_by_columns(Context&, const FewRows<float, float>&);
+template void launch_few_rows_by_columns(Context&, const FewRows<float, f16>&);
+template void launch_few_rows_by_columns(Context&, const FewRows<float, bf16>&);
+template void launch_few_rows_by_columns(Context&, const FewRows<f16, f16>&);
+template void launch_few_rows_by_columns(Context&, const FewRows<bf16, bf16>&);
+
+}  // namespace strobe

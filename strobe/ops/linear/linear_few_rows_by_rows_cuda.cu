@@ -1,0 +1,116 @@
+// few_rows_by_rows_kernel
+//
+// Computes    y = x·weight + bias, then GELU, for up to kRows rows of x
+// Shapes      x [M, K]  weight [K, N], by rows  bias [N]  →  y [M, N]
+// Mapping     one block 16 columns: as many blocks as have all of GPT-2's small weights in flight at
+//             once; a thread 8 columns of kDepth neighbouring rows of the weight, then of those
+//             kGroups·kDepth further; all rows of x
+// Shared      the warps' sums
+// Steps       [1] multiply  [2] add up in warps  [3] add up the warps' sums and finish
+// Requires    nothing; vectors where addresses are multiples of 16 bytes
+// Numerics    f32; a row's sums are made in an order that K alone decides, so its bits do not depend
+//             on the rows beside it
+// Cost        reads the weight once
+#include <algorithm>
+
+#include "strobe/ops/linear/linear_few_rows_cuda.cuh"
+
+namespace strobe {
+namespace {
+
+constexpr int kMostThreads = 512;
+constexpr int kVectors = 2;  // of kFewRowsWidth columns, side by side
+constexpr int kBlockColumns = kVectors * kFewRowsWidth;
+constexpr int kMostWarps = kMostThreads / kWarpSize;
+constexpr int kStep = 4;  // rows of the weight that are f32 in registers at once
+template <class W>
+constexpr int kDepth = 16 / static_cast<int>(sizeof(W));  // 128 bytes of a thread
+
+template <class X, class W, int kRows>
+__global__ void __launch_bounds__(kMostThreads) few_rows_by_rows_kernel(FewRows<X, W> call) {
+  __shared__ float shared[kMostWarps][kRows][kBlockColumns];
+  const int column = blockIdx.x * kBlockColumns + threadIdx.x % kVectors * kFewRowsWidth;
+  const int columns = min(kFewRowsWidth, call.columns - column);
+  const int step = static_cast<int>(blockDim.x) / kVectors * kDepth<W>;
+  float sum[kRows][kFewRowsWidth] = {};
+
+  // [1] multiply
+  for (int first = threadIdx.x / kVectors * kDepth<W>; first < call.inner; first += step) {
+    Vector<W, kFewRowsWidth> weight[kDepth<W>];
+#pragma unroll
+    for (int k = 0; k < kDepth<W>; ++k) {
+      weight[k] = load_some<kFewRowsWidth>(call.weight + (first + k) * call.weight_stride + column,
+                                           first + k < call.inner ? columns : 0, call.is_aligned);
+    }
+#pragma unroll
+    for (int part = 0; part < kDepth<W>; part += kStep) {
+#pragma unroll
+      for (int row = 0; row < kRows; ++row) {
+        const X* from = call.x + min(row, call.rows - 1) * call.x_stride + first + part;
+        const auto x = load_some<kStep>(from, call.inner - first - part, call.is_aligned);
+#pragma unroll
+        for (int k = 0; k < kStep; ++k) {
+#pragma unroll
+          for (int c = 0; c < kFewRowsWidth; ++c) {
+            sum[row][c] =
+                fmaf(to_float(x.element[k]), to_float(weight[part + k].element[c]), sum[row][c]);
+          }
+        }
+      }
+    }
+  }
+
+  // [2] add up in warps: lanes of the same columns are 2, 4, 8 and 16 apart; three steps leave each
+  // of them one column
+  static_assert(kVectors == 2 && kFewRowsWidth == 8);
+  const int lane = threadIdx.x % kWarpSize;
+  const int own = (lane & 16) / 4 + (lane & 8) / 4 + (lane & 4) / 4;
+#pragma unroll
+  for (int row = 0; row < kRows; ++row) {
+    sum_halves<8>(sum[row], 16);
+    sum_halves<4>(sum[row], 8);
+    sum_halves<2>(sum[row], 4);
+    const float total = sum[row][0] + __shfl_xor_sync(kFullWarp, sum[row][0], 2);
+    if ((lane & 2) == 0) {
+      shared[threadIdx.x / kWarpSize][row][lane % kVectors * kFewRowsWidth + own] = total;
+    }
+  }
+  __syncthreads();
+
+  // [3] add up the warps' sums and finish
+  for (int i = threadIdx.x; i < kRows * kBlockColumns; i += blockDim.x) {
+    const int row = i / kBlockColumns, c = i % kBlockColumns;
+    const int n = blockIdx.x * kBlockColumns + c;
+    if (row >= call.rows || n >= call.columns) continue;
+    float total = 0;
+    for (int warp = 0; warp < static_cast<int>(blockDim.x) / kWarpSize; ++warp) {
+      total += shared[warp][row][c];
+    }
+    call.finish(row, n, total);
+  }
+}
+
+}  // namespace
+
+template <class X, class W>
+void launch_few_rows_by_rows(Context& ctx, const FewRows<X, W>& call) {
+  const int wanted = (call.inner + kDepth<W> - 1) / kDepth<W> * kVectors;
+  const int threads = std::min(kMostThreads, (wanted + kWarpSize - 1) / kWarpSize * kWarpSize);
+  const Launch shape = {.grid = dim3((call.columns + kBlockColumns - 1) / kBlockColumns),
+                        .block = dim3(threads)};
+  if (call.rows == 1) {
+    launch(ctx, few_rows_by_rows_kernel<X, W, 1>, shape, call);
+  } else if (call.rows <= 4) {
+    launch(ctx, few_rows_by_rows_kernel<X, W, 4>, shape, call);
+  } else {
+    launch(ctx, few_rows_by_rows_kernel<X, W, 8>, shape, call);
+  }
+}
+
+template void launch_few_rows_by_rows(Context&, const FewRows<float, float>&);
+template void launch_few_rows_by_rows(Context&, const FewRows<float, f16>&);
+template void launch_few_rows_by_rows(Context&, const FewRows<float, bf16>&);
+template void launch_few_rows_by_rows(Context&, const FewRows<f16, f16>&);
+template void launch_few_rows_by_rows(Context&, const FewRows<bf16, bf16>&);
+
+}  // namespace strobe
