@@ -4,6 +4,7 @@
 #include "strobe/ops/cross_entropy/cross_entropy.h"
 #include "strobe/ops/dropout_add/dropout_add.h"
 #include "strobe/ops/embedding/embedding.h"
+#include "strobe/ops/gather_rows/gather_rows.h"
 #include "strobe/ops/gelu/gelu.h"
 #include "strobe/ops/grad_norm/grad_norm.h"
 #include "strobe/ops/grad_scaler/grad_scaler.h"
@@ -19,6 +20,7 @@ std::span<const CastImpl> cast_impls_cuda() { return {}; }
 std::span<const CrossEntropyImpl> cross_entropy_impls_cuda() { return {}; }
 std::span<const DropoutAddImpl> dropout_add_impls_cuda() { return {}; }
 std::span<const EmbeddingImpl> embedding_impls_cuda() { return {}; }
+std::span<const GatherRowsImpl> gather_rows_impls_cuda() { return {}; }
 std::span<const GeluImpl> gelu_impls_cuda() { return {}; }
 std::span<const GradNormImpl> grad_norm_impls_cuda() { return {}; }
 std::span<const GradScalerImpl> grad_scaler_impls_cuda() { return {}; }
