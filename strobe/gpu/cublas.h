@@ -26,9 +26,9 @@ inline Tensor cublas_workspace(Context& ctx) {
   return ctx.arena().allocate(MemoryUse::workspace, DType::f32, {kCublasWorkspaceBytes / 4});
 }
 
-// The cuBLAS handle of the context's stream, made at the first call; `workspace` is its memory until
-// the next call. 16-bit products are summed in f32, and f32 products are of f32, never TF32. Not for
-// a context that is planning.
+// The cuBLAS handle of the context's stream, made at the first call; `workspace` is its memory
+// until the next call. 16-bit products are summed in f32, and f32 products are of f32, never TF32.
+// Not for a context that is planning.
 inline cublasHandle_t cublas_handle(const Context& ctx, const Tensor& workspace) {
   static std::mutex mutex;
   static std::map<std::pair<int, void*>, cublasHandle_t> handles;

@@ -106,8 +106,8 @@ class AttentionTensors {
 };
 
 // Calls body(impl, ctx, case, data) for all implementations for the device under test that can run
-// each of the cases; `ctx` asks for that implementation, and its arena is poisoned. Fails if an implementation that can run
-// here had no case, and prints those that cannot with their reason.
+// each of the cases; `ctx` asks for that implementation, and its arena is poisoned. Fails if an
+// implementation that can run here had no case, and prints those that cannot with their reason.
 using AttentionBody = std::function<void(const AttentionImpl& impl, Context& ctx,
                                          const AttentionCase& c, const AttentionData& data)>;
 void for_all_implementations(const std::vector<std::string>& lines, const AttentionBody& body);

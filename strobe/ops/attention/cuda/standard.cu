@@ -1,7 +1,7 @@
-// The textbook algorithm on a GPU: S = QKᵀ in memory, softmax row by row, O = (Z∘P)V, and P kept for
-// the backward pass. Matrix products by cuBLAS, batched over heads and sequences, some at a time
-// (standard_plan.h); between them one kernel (standard_softmax.cuh). docs/attention_backward.md has
-// the equations.
+// The textbook algorithm on a GPU: S = QKᵀ in memory, softmax row by row, O = (Z∘P)V, and P kept
+// for the backward pass. Matrix products by cuBLAS, batched over heads and sequences, some at a
+// time (standard_plan.h); between them one kernel (standard_softmax.cuh).
+// docs/attention_backward.md has the equations.
 #include "strobe/ops/attention/cuda/standard.h"
 
 #include "strobe/core/copy.h"

@@ -8,8 +8,8 @@
 //             head, D/8 threads side by side    join: a thread for each element of out
 // Steps       [1] scores  [2] softmax in place  [3] sums of the values of 256 keys  [4] their sum
 // Requires    sm_75; any strides with D contiguous
-// Numerics    f32 throughout. The cuts depend on a sequence's own keys alone, so its result does not
-//             depend on the batch or the capacity
+// Numerics    f32 throughout. The cuts depend on a sequence's own keys alone, so its result does
+//             not depend on the batch or the capacity
 // Cost        reads K and V once, S three times; 4·(capacity + D·capacity/256) bytes a query
 #include <cmath>
 

@@ -97,8 +97,8 @@ __global__ void narrow_sums_kernel(const float* sums, BthdView<T> to, int first_
   }
 }
 
-// dbias [B or 1, Hq or 1, Tq or 1, Tk] += dS of a chunk's pairs, summed in order over what shares an
-// element.
+// dbias [B or 1, Hq or 1, Tq or 1, Tk] += dS of a chunk's pairs, summed in order over what shares
+// an element.
 struct BiasGradient {
   float* data = nullptr;
   int64_t batch_stride = 0, head_stride = 0, query_stride = 0;  // 0 where shared

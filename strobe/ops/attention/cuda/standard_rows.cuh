@@ -62,8 +62,8 @@ __device__ __forceinline__ void store_scores(T* to, const float (&x)[kScoreVecto
   }
 }
 
-// A row is held by kThreads threads, a warp or a block, kVectors vectors each; a longer one is taken
-// in several tiles.
+// A row is held by kThreads threads, a warp or a block, kVectors vectors each; a longer one is
+// taken in several tiles.
 template <int kThreads_, int kVectors_>
 struct RowLayout {
   static constexpr int kThreads = kThreads_, kVectors = kVectors_;
