@@ -7,6 +7,7 @@
 #include "strobe/cli/commands.h"
 #include "strobe/cli/presets.h"
 #include "strobe/core/check.h"
+#include "strobe/core/copy.h"
 #include "strobe/core/parallel.h"
 #include "strobe/core/peak_memory.h"
 #include "strobe/core/progress.h"
@@ -25,7 +26,7 @@ struct Options {
   int64_t prompt_tokens = 64;
   int64_t new_tokens = 64;
   bool cache = true;
-  std::string dtypes = "f32,bf16,f16";
+  std::string dtypes;
   std::string attention = "any";
   int64_t threads = 0;
   int64_t runs = 5;
@@ -45,13 +46,16 @@ struct Options {
                        .min = 2});
     visit(cache, {.name = "cache",
                   .help = "keep keys and values; --no-cache: compute them again for each token"});
-    visit(dtypes, {.name = "dtypes", .unit = "NAMES", .help = "of the weights: f32, bf16, f16"});
+    visit(dtypes, {.name = "dtypes",
+                   .unit = "NAMES",
+                   .help = "of the weights; empty: f32,bf16,f16 on a CPU, bf16,f16 on a GPU"});
     visit(attention,
           {.name = "attention",
            .unit = "NAMES",
            .help = "separated by commas: standard, flash, any (whichever is faster here), "
                    "or implementations that `strobe info` lists"});
     visit.group("How");
+    visit(shape.device, kDeviceOption);
     visit(threads, {.name = "threads", .help = "0: one for each core", .min = 0, .max = 1024});
     visit(runs, {.name = "runs", .help = "timed, after one that is not", .min = 1});
     visit(json, {.name = "json", .unit = "FILE", .help = "add the rows to this file, as JSONL"});
@@ -104,7 +108,7 @@ int64_t weight_bytes(Gpt2& model) {
 }
 
 // How fast the threads together read memory, in GB/s: the largest tensor, the best of a few times.
-double measure_read_gb_per_s(Gpt2& model) {
+double measure_cpu_read_gb_per_s(Gpt2& model) {
   Tensor largest;
   model.for_each_parameter([&](const Parameter& p) {
     if (!largest.has_data() || p.value.bytes() > largest.bytes()) largest = p.value;
@@ -124,6 +128,24 @@ double measure_read_gb_per_s(Gpt2& model) {
   return 1e-6 * static_cast<double>(largest.bytes()) / *std::ranges::min_element(ms);
 }
 
+// What a GPU moves in GB/s: bytes read and bytes written of a copy.
+double measure_gpu_copy_gb_per_s(const Device& device) {
+  constexpr int64_t kBytes = int64_t{256} << 20;
+  Context ctx(device);
+  const auto make = [&] {
+    return ctx.arena().allocate(MemoryUse::workspace, DType::i32, {kBytes / 4});
+  };
+  const Tensor from = make(), to = make();
+  clear(ctx, from);
+  const std::vector<double> ms = time_calls(ctx, {.repeats = 9}, [&] { copy(ctx, from, to); });
+  return 2e-6 * kBytes / median(ms);
+}
+
+double measure_read_gb_per_s(const Context& ctx, Gpt2& model) {
+  return ctx.device().kind == DeviceKind::cuda ? measure_gpu_copy_gb_per_s(ctx.device())
+                                               : measure_cpu_read_gb_per_s(model);
+}
+
 void add_mean(Json& row, const std::string& name, const std::vector<double>& values) {
   row[name] = mean(values);
   row[name + "_std"] = standard_deviation(values);
@@ -141,19 +163,22 @@ Json time_generation(Context& ctx, Gpt2& model, const Options& options, const Ca
   const GenerateOptions how = {.max_new_tokens = options.new_tokens, .use_cache = options.cache};
   generate(ctx, model, prompts, how);
   ctx.arena().reset_peaks();
-  std::vector<double> prefill_ms, token_ms, tokens_per_s;
+  std::vector<double> prefill_ms, token_ms, tokens_per_s, tokens_per_s_with_prompt;
   int64_t cache_bytes = 0;
-  const double read_before = measure_read_gb_per_s(model);
+  const double read_before = measure_read_gb_per_s(ctx, model);
   for (int64_t run = 0; run < options.runs; ++run) {
     const GenerateResult result = generate(ctx, model, prompts, how);
     prefill_ms.push_back(result.prefill_ms);
     token_ms.push_back(mean(result.token_ms));
     tokens_per_s.push_back(result.tokens_per_s());
+    tokens_per_s_with_prompt.push_back(1e3 * static_cast<double>(result.tokens) /
+                                       (result.prefill_ms + result.decode_ms()));
     cache_bytes = result.cache_bytes;
   }
-  const double read_after = measure_read_gb_per_s(model);
+  const double read_after = measure_read_gb_per_s(ctx, model);
   Json row = {{"op", "generate"},
               {"attention", c.attention},
+              {"device", to_text(ctx.device())},
               {"batch", c.batch},
               {"prompt_tokens", options.prompt_tokens},
               {"new_tokens", options.new_tokens},
@@ -169,6 +194,7 @@ Json time_generation(Context& ctx, Gpt2& model, const Options& options, const Ca
   add_mean(row, "prefill_ms", prefill_ms);
   add_mean(row, "token_ms", token_ms);
   add_mean(row, "tokens_per_s", tokens_per_s);
+  add_mean(row, "tokens_per_s_with_prompt", tokens_per_s_with_prompt);
   row["weight_bytes"] = weight_bytes(model);
   row["weight_gb_per_s"] = 1e-6 * static_cast<double>(weight_bytes(model)) / mean(token_ms);
   row["read_gb_per_s"] = (read_before + read_after) / 2;
@@ -178,8 +204,8 @@ Json time_generation(Context& ctx, Gpt2& model, const Options& options, const Ca
 }
 
 void print_head() {
-  fmt::print("{:<10} {:<4} {:>3} {:>16} {:>17} {:>17} {:>14} {:>8}\n", "attention", "type", "B",
-             "prefill ms", "ms a token", "tokens/s", "GB/s of read", "memory");
+  fmt::print("{:<10} {:<4} {:>3} {:>16} {:>17} {:>17} {:>11} {:>16} {:>8}\n", "attention", "type",
+             "B", "prefill ms", "ms a token", "tokens/s", "with prompt", "GB/s of read", "memory");
 }
 
 void print_row(const Json& row) {
@@ -188,10 +214,10 @@ void print_row(const Json& row) {
     return fmt::format("{:.{}f} ± {:.{}f}", row.at(key).get<double>(), digits,
                        row.at(key + "_std").get<double>(), digits);
   };
-  fmt::print("{:<10} {:<4} {:>3} {:>16} {:>17} {:>17} {:>14} {:>8}\n",
+  fmt::print("{:<10} {:<4} {:>3} {:>16} {:>17} {:>17} {:>11.1f} {:>16} {:>8}\n",
              row.at("attention").get<std::string>(), row.at("dtype").get<std::string>(),
-             number("batch"), spread("prefill_ms", 1), spread("token_ms", 2),
-             spread("tokens_per_s", 1),
+             number("batch"), spread("prefill_ms", 2), spread("token_ms", 3),
+             spread("tokens_per_s", 1), number("tokens_per_s_with_prompt"),
              fmt::format("{:.1f} of {:.1f}", number("weight_gb_per_s"), number("read_gb_per_s")),
              bytes_text(number("peak_total_bytes")));
   std::fflush(stdout);
@@ -215,19 +241,23 @@ int bench_generate_command(const Arguments& arguments) {
   OptionParser parser(
       "bench generate",
       "Times generation: the prompts to their first tokens (prefill), and each token after that.\n"
-      "\"GB/s of read\" is the weights' bytes by the time of a token, and how fast this machine "
-      "reads memory.");
+      "\"with prompt\": all new tokens by all of the time. \"GB/s of read\": the weights' bytes by "
+      "the time of a token,\nand how fast this machine reads memory, a GPU copies it.");
   options.visit(parser);
   if (!parser.parse(arguments)) return 0;
+  const Device device = device_named(options.shape.device);
+  if (options.dtypes.empty()) {
+    options.dtypes = device.kind == DeviceKind::cuda ? "bf16,f16" : "f32,bf16,f16";
+  }
   const std::vector<Case> cases = cases_of(options);
   options.shape.seq = std::min(options.shape.seq, options.shape.n_positions);  // of no use here
   if (options.threads > 0) set_thread_count(static_cast<int>(options.threads));
 
-  BenchRows rows(options.json);
+  BenchRows rows(options.json, device);
   print_head();
   for (size_t i = 0; i < cases.size();) {
     const DType dtype = cases[i].dtype;
-    Context ctx;
+    Context ctx(device);
     Gpt2 model = make_model(ctx, options.shape, dtype);
     for (; i < cases.size() && cases[i].dtype == dtype; ++i) {
       Json row = time_generation(ctx, model, options, cases[i]);

@@ -42,11 +42,10 @@ std::string text_of(const LoadedModel& model, const std::vector<int32_t>& tokens
 }
 
 // What runs the prefill.
-std::string_view implementation_of(const Gpt2& model, const std::string& attention,
+std::string_view implementation_of(Context& ctx, const Gpt2& model, const std::string& attention,
                                    const CompareOptions& options) {
   const Gpt2Config& config = model.config();
-  Context ctx;
-  ctx.prefer("attention", attention_wish(attention));
+  const Context::Preference preference(ctx, "attention", attention_wish(attention));
   const int64_t seq = std::max<int64_t>(options.prompt_tokens, 1);
   return select_attention(ctx, {.batch = options.train.batch,
                                 .seq_q = seq,
@@ -80,7 +79,7 @@ int generate_once(const CompareOptions& options, const ChildCall& call, JsonlWri
   const Stopwatch watch;
   const InterruptGuard interrupt;
   if (options.train.threads > 0) set_thread_count(static_cast<int>(options.train.threads));
-  Context ctx;
+  Context ctx(device_named(options.train.device));
   LoadedModel model =
       options.train.model.empty()
           ? random_model(ctx, options.train, options.prompt_tokens + options.new_tokens)
@@ -105,7 +104,7 @@ int generate_once(const CompareOptions& options, const ChildCall& call, JsonlWri
   const std::vector<int32_t>& tokens = result.sequences[0].tokens;
   Json row = {{"kind", "generation"},
               {"attention", call.attention},
-              {"attention_impl", implementation_of(model.model, call.attention, options)},
+              {"attention_impl", implementation_of(ctx, model.model, call.attention, options)},
               {"parameters", parameter_count(model.model.config())},
               {"dtype", to_text(options.train.dtype)},
               {"batch", options.train.batch},

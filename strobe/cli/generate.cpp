@@ -28,6 +28,7 @@ struct Options {
   GenerateOptions generation;
   DType dtype = DType::f32;
   std::string attention = "any";
+  std::string device = "auto";
   int64_t threads = 0;
   std::string json;
 
@@ -75,6 +76,7 @@ struct Options {
            .unit = "NAME",
            .help = "standard, flash, any (whichever is faster here), or an implementation "
                    "that `strobe info` lists"});
+    visit(device, kDeviceOption);
     visit(threads, {.name = "threads", .help = "0: one for each core", .min = 0, .max = 1024});
     visit(json, {.name = "json", .unit = "FILE", .help = "add the results to this file, as JSONL"});
   }
@@ -161,7 +163,7 @@ void write_rows(const Options& options, Context& ctx, const LoadedModel& model,
                 const std::vector<std::vector<int32_t>>& prompts, const GenerateResult& result) {
   JsonlWriter file(options.json, JsonlMode::append);
   Json first = {{"kind", "provenance"}, {"command", "generate"}};
-  first.update(provenance());
+  first.update(provenance(ctx.device()));
   first["options"] = options_json(options);
   first["parameters"] = parameter_count(model.model.config());
   file.write(first);
@@ -175,7 +177,7 @@ void write_rows(const Options& options, Context& ctx, const LoadedModel& model,
                 {"tokens", sequence.tokens},
                 {"is_ended", sequence.is_ended}});
   }
-  Json summary = {{"kind", "continuation_summary"},          {"attention", options.attention},
+  Json summary = {{"kind", "continuation_summary"},        {"attention", options.attention},
                   {"dtype", to_text(options.dtype)},       {"batch", prompts.size()},
                   {"cache", options.generation.use_cache}, {"tokens", result.tokens},
                   {"prefill_ms", result.prefill_ms},       {"token_ms", result.token_ms},
@@ -193,7 +195,7 @@ int generate_command(const Arguments& arguments) {
   if (!options.prompts_file.empty()) add_lines(options.prompts_file, options.prompts);
   if (options.threads > 0) set_thread_count(static_cast<int>(options.threads));
 
-  Context ctx;
+  Context ctx(device_named(options.device));
   LoadedModel model = load_model(ctx, options.model, options.dtype);
   if (options.attention != "any") model.model.set_attention(options.attention);
   options.generation.end_of_text = model.end_of_text();

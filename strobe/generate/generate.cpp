@@ -74,7 +74,7 @@ class RightPadded {
 };
 
 // Sequences at work are in slots, without a gap: the one in a slot has the cache's sequence of that
-// number. Rounds are launched, at most two ahead of what the host has read, and read in their order.
+// number. Rounds are launched, at most two ahead of what the host has read, and read in order.
 class Generation {
  public:
   Generation(Context& ctx, Gpt2& model, std::span<const std::vector<int32_t>> prompts,
