@@ -1,9 +1,11 @@
 // The end of a pass: logits, or the loss and, in training, its gradient.
 #include <algorithm>
+#include <vector>
 
+#include "strobe/core/copy.h"
 #include "strobe/models/gpt2_pass.h"
-#include "strobe/ops/cast/cast.h"
 #include "strobe/ops/cross_entropy/cross_entropy.h"
+#include "strobe/ops/gather_rows/gather_rows.h"
 #include "strobe/ops/linear/linear.h"
 
 namespace strobe {
@@ -31,10 +33,12 @@ void Gpt2Pass::next_logits(const Tensor& logits, Spans spans) {
   Tensor last = normed_.y;
   if (time_ > 1) {
     last = allocate({batch_size_, config_.n_embd});
+    std::vector<int32_t> rows;
     for (int64_t b = 0; b < batch_size_; ++b) {
-      const int64_t row = b * time_ + spans[b].end - 1;
-      cast(ctx_, {.from = normed_.y.slice(0, row, row + 1), .to = last.slice(0, b, b + 1)});
+      rows.push_back(static_cast<int32_t>(b * time_ + spans[b].end - 1));
     }
+    const Tensor indices = on_device(ctx_, Tensor::of(rows.data(), {batch_size_}));
+    gather_rows(ctx_, {.x = normed_.y, .indices = indices, .out = last});
   }
   linear_forward(ctx_, {.x = last, .weight = head_weight(), .y = logits});
 }
