@@ -1,0 +1,462 @@
+#pragma once
+
+// attention_forward_flash_portable
+//
+// Computes    S = scale·Q Kᵀ + bias, masked                            (1)
+//             O = (Z∘softmax(S)) V,   L = m + ln l                     (2), (4) by (5)–(7)
+// Shapes      q [B,Tq,Hq,D]  k,v [B,Tk,Hkv,D]  →  out [B,Tq,Hq,D]  lse [B,Hq,Tq] f32; f16 or bf16
+// Mapping     one CTA per (query tile, head, sequence); a warp owns 16 or 32 of its rows. Causal:
+//             longest tiles first within a section of heads whose keys and values fit in L2
+// Shared      Q kBlockQ×D · K,V kStages×kBlockK×D, swizzled (swizzled_offset)
+// Steps       [1] load Q  [2] load K,V one tile ahead  [3] S=QKᵀ  [4] bias, mask  [5] update m, l;
+//             rescale O  [6] P = 2^(S − m), dropout, O += PV  [7] write O, L
+// Requires    sm_80 (sm_75: f16, without [2] ahead); D a multiple of 8 up to kHeadDim, the columns
+//             behind it are zeros                                      (checked in why_not)
+// Numerics    S, m, l, O in f32; P rounded to the input type before [6]; base-2 exponent with
+//             scale·log₂e folded in
+// Cost        4·B·Hq·Tq·Tk·D FLOP (half if causal); reads Q once, K,V ⌈Tq/kBlockQ⌉ times through L2
+
+#include <cuda_runtime.h>
+
+#include "strobe/gpu/launch.h"
+#include "strobe/gpu/math.cuh"
+#include "strobe/gpu/mma.cuh"
+#include "strobe/ops/attention/cuda/attention_params.h"
+#include "strobe/ops/attention/cuda/packed_tile.cuh"
+#include "strobe/ops/attention/cuda/portable/dropout_fragment.cuh"
+#include "strobe/ops/attention/cuda/portable/forward_grid.cuh"
+#include "strobe/ops/attention/cuda/portable/tile_copy.cuh"
+#include "strobe/ops/attention/cuda/portable/tile_table.h"
+
+namespace strobe {
+
+template <class T, int kHeadDim_, bool kHasDropout_, PortableArch kArch_,
+          FlashForwardTile kTile = flash_forward_tile(kHeadDim_, kHasDropout_, kArch_)>
+struct FlashForwardPortable {
+  using Element = T;
+  static constexpr int kHeadDim = kHeadDim_;
+  static constexpr bool kHasDropout = kHasDropout_;
+  static constexpr bool kIsSm80 = kArch_ == PortableArch::sm80;
+  static constexpr int kBlockQ = kTile.block_q, kBlockK = kTile.block_k;
+  static constexpr int kStages = kTile.stages, kBlocksPerSm = kTile.blocks_per_sm;
+  static constexpr int kThreads = 32 * kTile.warps;
+  static constexpr int kRowsPerWarp = kBlockQ / kTile.warps;
+  static constexpr int kRowBlocks = kRowsPerWarp / 16;  // of 16 rows, one product high
+  static constexpr bool kQueriesInRegisters = kTile.queries_in_registers;
+  static constexpr int kDrawnAhead = kTile.drawn_ahead;
+  static constexpr int kTileBytes = kBlockK * kHeadDim * 2;  // of keys, or of values
+
+  static constexpr int kQueryBytes = kBlockQ * kHeadDim * 2;
+  static constexpr int kSharedBytes = kQueryBytes + 2 * kStages * kTileBytes;
+  static_assert(kRowsPerWarp == 16 || kRowsPerWarp == 32);
+  static_assert(kBlockK % 32 == 0 && kDrawnAhead >= 1 && kDrawnAhead <= kBlockK / 32);
+};
+
+// The tile's work for one warp, in the order of the steps.
+template <class Traits>
+class FlashForwardWarp {
+  using T = typename Traits::Element;
+  static constexpr int kHeadDim = Traits::kHeadDim, kBlockK = Traits::kBlockK;
+  static constexpr int kRowBlocks = Traits::kRowBlocks;
+  static constexpr int kKeyTiles = kBlockK / 8;     // products side by side in S
+  static constexpr int kValueTiles = kHeadDim / 8;  // and in O
+  static constexpr int kDepthSteps = kHeadDim / 16;
+  static constexpr int kKeyGroups = kBlockK / 32;  // what dropout draws at once
+  static constexpr int kDrawnAhead = Traits::kDrawnAhead;
+  static constexpr float kNothing = -INFINITY;
+  // The subtrahend of a row that has seen nothing: −∞ − (−∞) would be NaN.
+  static constexpr float kLowest = -1e30f;
+  static constexpr float kSlack = 8;
+
+ public:
+  // `row` is the warp's first row, counted from the start of the sequence.
+  __device__ FlashForwardWarp(uint32_t shared_q, const Visibility& visibility, int row, float scale)
+      : first_row_(row + lane() / 4), scale_(scale), exponent_scale_(scale * kLog2E) {
+    const int warp_row = static_cast<int>(threadIdx.x) / 32 * Traits::kRowsPerWarp;
+    // Lane l reads row l % 16 and columns 8·(l / 16) of a 16 × 16 fragment of queries …
+    query_rows_ = shared_q + (warp_row + lane() % 16) * (2 * kHeadDim);
+    query_chunk_ = lane() / 16;
+    // … of keys row l % 8 + 8·(l / 16), columns 8·(l / 8 % 2), and of values (transposed) the same
+    // as of queries.
+    key_row_ = lane() % 8 + lane() / 16 * 8;
+    key_chunk_ = lane() / 8 % 2;
+    limits_ = row_limits(visibility);
+#pragma unroll
+    for (int m = 0; m < kRowBlocks; ++m) {
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        subtrahend_[m][half] = kLowest;
+        row_sum_[m][half] = 0;
+      }
+#pragma unroll
+      for (int n = 0; n < kValueTiles; ++n) {
+#pragma unroll
+        for (int e = 0; e < 4; ++e) out_[m][n][e] = 0;
+      }
+    }
+  }
+
+  // After [1].
+  __device__ __forceinline__ void take_queries() {
+    if constexpr (Traits::kQueriesInRegisters) {
+#pragma unroll
+      for (int step = 0; step < kDepthSteps; ++step) load_queries(step, queries_[step]);
+    }
+  }
+
+  // [3] of a tile of keys.
+  __device__ __forceinline__ void multiply_keys(uint32_t shared_k, int first_key,
+                                                const DropoutRowBlock* dropout) {
+#pragma unroll
+    for (int m = 0; m < kRowBlocks; ++m) {
+#pragma unroll
+      for (int n = 0; n < kKeyTiles; ++n) {
+#pragma unroll
+        for (int e = 0; e < 4; ++e) scores_[m][n][e] = 0;
+      }
+    }
+    const uint32_t rows = shared_k + key_row_ * (2 * kHeadDim);
+#pragma unroll
+    for (int step = 0; step < kDepthSteps; ++step) {
+      uint32_t queries[kRowBlocks][4];
+      if constexpr (!Traits::kQueriesInRegisters) load_queries(step, queries);
+#pragma unroll
+      for (int n = 0; n < kKeyTiles; n += 2) {
+        uint32_t keys[4];
+        ldmatrix_x4(keys, rows + n * 8 * (2 * kHeadDim) +
+                              swizzled_chunk<kHeadDim>(key_row_, 2 * step + key_chunk_));
+#pragma unroll
+        for (int m = 0; m < kRowBlocks; ++m) {
+          if (n == 0)
+            draw_beside(dropout, first_key, 0, kDrawnAhead, step, kDepthSteps, m, keys[0]);
+          if constexpr (Traits::kQueriesInRegisters) {
+            multiply(scores_[m][n], queries_[step][m], keys[0], keys[1]);
+            multiply(scores_[m][n + 1], queries_[step][m], keys[2], keys[3]);
+          } else {
+            multiply(scores_[m][n], queries[m], keys[0], keys[1]);
+            multiply(scores_[m][n + 1], queries[m], keys[2], keys[3]);
+          }
+        }
+      }
+    }
+  }
+
+  // [4] The bias, brought to the scale of the products. `bias` is of query 0.
+  __device__ __forceinline__ void add_bias(const float* bias, int64_t query_stride, int first_key,
+                                           const Visibility& visibility) {
+    const float inverse_scale = 1 / scale_;
+#pragma unroll
+    for (int m = 0; m < kRowBlocks; ++m) {
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const int query = first_row_ + 16 * m + 8 * half;
+        if (query >= visibility.seq_q) continue;
+        const float* row = bias + query * query_stride;
+#pragma unroll
+        for (int n = 0; n < kKeyTiles; ++n) {
+#pragma unroll
+          for (int e = 0; e < 2; ++e) {
+            const int key = first_key + 8 * n + 2 * (lane() % 4) + e;
+            if (key < visibility.seq_k) scores_[m][n][2 * half + e] += row[key] * inverse_scale;
+          }
+        }
+      }
+    }
+  }
+
+  // [4]
+  __device__ __forceinline__ void mask(int first_key) {
+#pragma unroll
+    for (int m = 0; m < kRowBlocks; ++m) {
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const int query = first_row_ + 16 * m + 8 * half;
+        const int begin = max(limits_.key_begin, query + limits_.low_shift);
+        const int end = min(limits_.key_end, query + limits_.high_shift);
+        const bool is_query = query >= limits_.query_begin && query < limits_.query_end;
+        const uint32_t count = is_query ? max(end - begin, 0) : 0;
+        const uint32_t column = first_key + 2 * (lane() % 4) - begin;
+#pragma unroll
+        for (int n = 0; n < kKeyTiles; ++n) {
+#pragma unroll
+          for (int e = 0; e < 2; ++e) {
+            float& score = scores_[m][n][2 * half + e];
+            score = column + 8 * n + e < count ? score : kNothing;
+          }
+        }
+      }
+    }
+  }
+
+  // [5] The subtrahend of a row moves only where a score exceeds it by more than kSlack: P stays below
+  // 2^kSlack, and most tiles leave the sums as they are. Whether it moves is each row's own affair.
+  __device__ __forceinline__ void update_maxima() {
+    float largest[kRowBlocks][2];
+    bool rises = false;
+#pragma unroll
+    for (int m = 0; m < kRowBlocks; ++m) {
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        float& most = largest[m][half];
+        most = kNothing;
+#pragma unroll
+        for (int n = 0; n < kKeyTiles; ++n) {
+          most = fmaxf(most, fmaxf(scores_[m][n][2 * half], scores_[m][n][2 * half + 1]));
+        }
+        most = fmaxf(most, __shfl_xor_sync(kFullWarp, most, 1));
+        most = fmaxf(most, __shfl_xor_sync(kFullWarp, most, 2));
+        most *= exponent_scale_;
+        rises |= most > subtrahend_[m][half] + kSlack;
+      }
+    }
+    if (__any_sync(kFullWarp, rises)) raise_subtrahends(largest);
+  }
+
+  // [6], 32 keys at a time.
+  __device__ __forceinline__ void multiply_values(uint32_t shared_v, int first_key,
+                                                  const DropoutRowBlock* dropout) {
+    const uint32_t rows = shared_v + (lane() % 16) * (2 * kHeadDim);
+#pragma unroll
+    for (int n = 0; n < kKeyTiles; n += 4) {
+      uint32_t probs[2][kRowBlocks][4];
+#pragma unroll
+      for (int m = 0; m < kRowBlocks; ++m) {
+        exponentiate(m, n, probs[0][m]);
+        exponentiate(m, n + 2, probs[1][m]);
+        if constexpr (Traits::kHasDropout) {
+          DropoutRowBlock::clear(probs[0][m], draws_[m][n / 4].even);
+          DropoutRowBlock::clear(probs[1][m], draws_[m][n / 4].odd);
+        }
+      }
+#pragma unroll
+      for (int step = 0; step < 2; ++step) {
+#pragma unroll
+        for (int d = 0; d < kValueTiles; d += 2) {
+          uint32_t values[4];
+          ldmatrix_x4_transposed(values,
+                                 rows + (8 * n + 16 * step) * (2 * kHeadDim) +
+                                     swizzled_chunk<kHeadDim>(lane() % 16, d + lane() / 16));
+#pragma unroll
+          for (int m = 0; m < kRowBlocks; ++m) {
+            if (d == 0 && n / 4 + kDrawnAhead < kKeyGroups) {
+              draw_beside(dropout, first_key, n / 4 + kDrawnAhead, 1, step, 2, m, values[0]);
+            }
+            multiply(out_[m][d], probs[step][m], values[0], values[1]);
+            multiply(out_[m][d + 1], probs[step][m], values[2], values[3]);
+          }
+        }
+      }
+    }
+  }
+
+  // [7] `shared` is the warp's part of the queries, which it has done with.
+  __device__ __forceinline__ void write(uint32_t shared_q, const HeadRows<T>& out, float* lse,
+                                        int rows, int columns, float keep_scale) {
+    const int warp_row = static_cast<int>(threadIdx.x) / 32 * Traits::kRowsPerWarp;
+    const int first = first_row_ - lane() / 4;
+#pragma unroll
+    for (int m = 0; m < kRowBlocks; ++m) {
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        float sum = row_sum_[m][half];
+        sum += __shfl_xor_sync(kFullWarp, sum, 1);
+        sum += __shfl_xor_sync(kFullWarp, sum, 2);
+        const float factor = sum > 0 ? keep_scale / sum : 0;
+        const int row = 16 * m + 8 * half + lane() / 4;
+        if (lane() % 4 == 0 && first + row < rows) {
+          lse[first + row] = sum > 0 ? subtrahend_[m][half] * kLn2 + logf(sum) : kNothing;
+        }
+#pragma unroll
+        for (int n = 0; n < kValueTiles; ++n) {
+          store_shared_4(shared_q + swizzled_offset<kHeadDim>(warp_row + row, n) + 4 * (lane() % 4),
+                         pack<T>(out_[m][n][2 * half] * factor, out_[m][n][2 * half + 1] * factor));
+        }
+      }
+    }
+    __syncwarp();
+    store_rows<Traits::kRowsPerWarp, kHeadDim>(shared_q, warp_row, out, first, rows, columns);
+  }
+
+ private:
+  static constexpr float kLog2E = 1.4426950408889634f, kLn2 = 0.6931471805599453f;
+
+  static __device__ __forceinline__ int lane() { return static_cast<int>(threadIdx.x) % 32; }
+
+  static __device__ __forceinline__ void multiply(float (&sum)[4], const uint32_t (&a)[4],
+                                                  uint32_t b0, uint32_t b1) {
+    if constexpr (Traits::kIsSm80) {
+      mma_m16n8k16<T>(sum, a, b0, b1);
+    } else {
+      mma_m16n8k8_f16(sum, a[0], a[1], b0);
+      mma_m16n8k8_f16(sum, a[2], a[3], b1);
+    }
+  }
+
+  __device__ __forceinline__ void load_queries(int step, uint32_t (&queries)[kRowBlocks][4]) const {
+#pragma unroll
+    for (int m = 0; m < kRowBlocks; ++m) {
+      ldmatrix_x4(queries[m], query_rows_ + m * 16 * (2 * kHeadDim) +
+                                  swizzled_chunk<kHeadDim>(lane() % 16, 2 * step + query_chunk_));
+    }
+  }
+
+  __device__ __forceinline__ void raise_subtrahends(const float (&largest)[kRowBlocks][2]) {
+#pragma unroll
+    for (int m = 0; m < kRowBlocks; ++m) {
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const float before = subtrahend_[m][half];
+        const float after = largest[m][half] > before + kSlack ? largest[m][half] : before;
+        const float factor = exp2_approximately(before - after);
+        subtrahend_[m][half] = after;
+        row_sum_[m][half] *= factor;
+#pragma unroll
+        for (int n = 0; n < kValueTiles; ++n) {
+          out_[m][n][2 * half] *= factor;
+          out_[m][n][2 * half + 1] *= factor;
+        }
+      }
+    }
+  }
+
+  // In part `part` of `parts` of a phase that draws `count` groups from `first` on.
+  __device__ __forceinline__ void draw_beside(const DropoutRowBlock* dropout, int first_key,
+                                              int first, int count, int part, int parts, int m,
+                                              uint32_t after) {
+    if constexpr (Traits::kHasDropout) {
+      const int draws = count * kRowBlocks;
+#pragma unroll
+      for (int i = part * draws / parts; i < (part + 1) * draws / parts; ++i) {
+        if (i % kRowBlocks != m) continue;
+        const int group = first + i / kRowBlocks;
+        // Two row blocks of a warp are an even and an odd one.
+        const bool is_odd_block = kRowBlocks == 2 ? m == 1 : first_row_ / 16 % 2 != 0;
+        draws_[m][group] = dropout[m].draw(first_key / 32 + group, is_odd_block, after);
+      }
+    }
+  }
+
+  // P of 16 keys, as the left operand of the product with V.
+  __device__ __forceinline__ void exponentiate(int m, int n, uint32_t (&probs)[4]) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const int half = i % 2;
+      const float* pair = &scores_[m][n + i / 2][2 * half];
+      const float low = exp2_approximately(pair[0] * exponent_scale_ - subtrahend_[m][half]);
+      const float high = exp2_approximately(pair[1] * exponent_scale_ - subtrahend_[m][half]);
+      row_sum_[m][half] += low + high;
+      probs[i] = pack<T>(low, high);
+    }
+  }
+
+  int first_row_;
+  float scale_, exponent_scale_;
+  uint32_t query_rows_;
+  int query_chunk_, key_row_, key_chunk_;
+  RowLimits limits_;
+  uint32_t queries_[Traits::kQueriesInRegisters ? kDepthSteps : 1][kRowBlocks][4];
+  DropoutRowBlock::Draw draws_[kRowBlocks][Traits::kHasDropout ? kBlockK / 32 : 1];
+  float scores_[kRowBlocks][kKeyTiles][4];
+  float out_[kRowBlocks][kValueTiles][4];
+  // Of each row: what is subtracted from the scores in base 2, and the sum of the exponentials.
+  float subtrahend_[kRowBlocks][2], row_sum_[kRowBlocks][2];
+};
+
+template <class Traits>
+__global__ void __launch_bounds__(Traits::kThreads, Traits::kBlocksPerSm)
+    attention_forward_flash_portable_kernel(
+        const __grid_constant__ AttentionForwardParams<typename Traits::Element> p,
+        const __grid_constant__ ForwardGrid grid) {
+  using T = typename Traits::Element;
+  constexpr int kBlockQ = Traits::kBlockQ, kBlockK = Traits::kBlockK;
+  constexpr int kHeadDim = Traits::kHeadDim, kThreads = Traits::kThreads;
+  extern __shared__ __align__(128) unsigned char shared[];
+
+  const ForwardWork work = forward_work(grid, p, kBlockQ, static_cast<int>(blockIdx.x));
+  if (work.sequence < 0) return;
+  const AttentionDeviceSequence sequence = device_sequence(p, work.sequence);
+  const Visibility& visibility = sequence.visibility;
+  const int seq_q = static_cast<int>(visibility.seq_q);
+  const int first_row = work.tile * kBlockQ;
+  const auto rows_of = [&](int begin, int count) { return Span{begin, min(begin + count, seq_q)}; };
+  const KeyTiles tiles = visibility.key_tiles(rows_of(first_row, kBlockQ), kBlockK);
+  const int warp_row = first_row + static_cast<int>(threadIdx.x) / 32 * Traits::kRowsPerWarp;
+  const KeyTiles warp_tiles =
+      visibility.key_tiles(rows_of(warp_row, Traits::kRowsPerWarp), kBlockK);
+  const int first_tile = static_cast<int>(tiles.first), last_tile = static_cast<int>(tiles.last);
+
+  const uint32_t shared_q = shared_address(shared);
+  const uint32_t shared_k = shared_q + Traits::kQueryBytes;
+  const uint32_t shared_v = shared_k + Traits::kStages * Traits::kTileBytes;
+  const int head_kv = work.head / p.group;
+  const auto keys = head_rows(p.k, sequence.batch, sequence.first_k, head_kv);
+  const auto values = head_rows(p.v, sequence.batch, sequence.first_k, head_kv);
+  const auto load_keys_and_values = [&](int tile) {
+    const uint32_t stage = tile % Traits::kStages * Traits::kTileBytes;
+    const int begin = static_cast<int>(visibility.keys.begin);
+    const int end = static_cast<int>(visibility.keys.end);
+    load_tile<kBlockK, kHeadDim, kThreads, Traits::kIsSm80>(shared_k + stage, keys, tile * kBlockK,
+                                                            begin, end, p.head_dim);
+    load_tile<kBlockK, kHeadDim, kThreads, Traits::kIsSm80>(shared_v + stage, values,
+                                                            tile * kBlockK, begin, end, p.head_dim);
+    if constexpr (Traits::kIsSm80) cp_async_commit();
+  };
+
+  // [1]
+  load_tile<kBlockQ, kHeadDim, kThreads, Traits::kIsSm80>(
+      shared_q, head_rows(p.q, sequence.batch, sequence.first_q, work.head), first_row,
+      static_cast<int>(visibility.queries.begin), static_cast<int>(visibility.queries.end),
+      p.head_dim);
+  if constexpr (Traits::kIsSm80) {
+    cp_async_commit();
+    if (first_tile < last_tile) load_keys_and_values(first_tile);
+    cp_async_wait<1>();
+  }
+  __syncthreads();
+
+  float scale = p.scale;
+  if (!(scale > 0)) {  // the largest score must come of the largest product
+    negate_or_clear<kThreads>(shared_q, Traits::kQueryBytes, scale == 0);
+    __syncthreads();
+    scale = scale == 0 ? 1 : -scale;
+  }
+  FlashForwardWarp<Traits> warp(shared_q, visibility, warp_row, scale);
+  warp.take_queries();
+  const PhiloxKey key = Traits::kHasDropout ? p.dropout.current_key() : PhiloxKey{};
+  const uint32_t dropout_head = sequence.dropout_head + work.head;
+  const DropoutRowBlock dropout[2] = {
+      DropoutRowBlock(p.dropout, key, dropout_head, warp_row / 16),
+      DropoutRowBlock(p.dropout, key, dropout_head, warp_row / 16 + 1)};
+  const float* bias = p.bias.data == nullptr ? nullptr : p.bias.row(sequence.batch, work.head, 0);
+
+  for (int tile = first_tile; tile < last_tile; ++tile) {
+    // [2] What the barrier makes visible has arrived, and the other stage is free.
+    if constexpr (Traits::kIsSm80) {
+      cp_async_wait<0>();
+      __syncthreads();
+      if (tile + 1 < last_tile) load_keys_and_values(tile + 1);
+    } else {
+      if (tile > first_tile) __syncthreads();
+      load_keys_and_values(tile);
+      __syncthreads();
+    }
+    if (tile < warp_tiles.first || tile >= warp_tiles.last) continue;
+    const uint32_t stage = tile % Traits::kStages * Traits::kTileBytes;
+    warp.multiply_keys(shared_k + stage, tile * kBlockK, dropout);
+    if (bias != nullptr) warp.add_bias(bias, p.bias.query_stride, tile * kBlockK, visibility);
+    if (tile < warp_tiles.full_begin || tile >= warp_tiles.full_end) warp.mask(tile * kBlockK);
+    warp.update_maxima();
+    warp.multiply_values(shared_v + stage, tile * kBlockK, dropout);
+  }
+
+  // [7]
+  if constexpr (Traits::kIsSm80) cp_async_wait<0>();
+  __syncthreads();
+  const int lse_row = sequence.first_q;
+  float* lse =
+      p.lse + (static_cast<int64_t>(sequence.batch) * p.heads_q + work.head) * p.seq_q + lse_row;
+  warp.write(shared_q, head_rows(p.out, sequence.batch, sequence.first_q, work.head), lse, seq_q,
+             p.head_dim, Traits::kHasDropout ? p.dropout.keep_scale() : 1.0f);
+}
+
+}  // namespace strobe

@@ -1,0 +1,25 @@
+#pragma once
+
+#include <span>
+
+#include "strobe/ops/attention/attention.h"
+#include "strobe/ops/attention/cuda/portable/variants.h"
+
+namespace strobe {
+
+// The rows "cuda_flash_portable" (sm_80 and newer) and "cuda_flash_sm75", which uses nothing that a
+// Turing GPU lacks and runs on newer ones, too.
+extern const AttentionImpl kCudaFlashPortable, kCudaFlashSm75;
+
+// Compiled variants of the forward pass, which takes no workspace.
+std::span<const PortableVariant<AttentionForward>> flash_forward_variants();
+
+// flash_forward.cuh
+template <class T, int kHeadDim, PortableArch kArch>
+void launch_attention_forward_flash_portable(Context& ctx, const AttentionForward& args);
+
+// The backward pass. `arch` says which variants run.
+int64_t flash_backward_workspace_bytes(const AttentionProblem& problem, PortableArch arch);
+void flash_backward(Context& ctx, const AttentionBackward& args, PortableArch arch);
+
+}  // namespace strobe

@@ -1,0 +1,61 @@
+#pragma once
+
+// Which tile of queries a block takes, and in which order.
+
+#include <cstdint>
+
+#include "strobe/ops/attention/cuda/attention_params.h"
+#include "strobe/ops/attention/cuda/packed_tile.cuh"
+
+namespace strobe {
+
+// A block for every tile of every head. Heads are taken in sections, and the tiles of a section
+// from the last, under a causal mask the longest, to the first.
+struct ForwardGrid {
+  int tiles = 0;    // of a head: of one sequence, or of all packed ones together
+  int heads = 0;    // Hq, times B unless packed
+  int section = 1;  // heads whose keys and values lie in the L2 cache together
+
+  STROBE_HD int64_t blocks() const { return static_cast<int64_t>(tiles) * heads; }
+};
+
+struct ForwardWork {
+  int sequence;  // −1: nothing to do
+  int tile, head;
+};
+
+template <class T>
+__device__ ForwardWork forward_work(const ForwardGrid& grid, const AttentionCall<T>& call,
+                                    int tile_rows, int block) {
+  const int first_head = block / (grid.tiles * grid.section) * grid.section;
+  const int in_section = block - first_head * grid.tiles;
+  const int heads = min(grid.section, grid.heads - first_head);
+  const int tile = grid.tiles - 1 - in_section / heads, head = first_head + in_section % heads;
+  if (!call.is_packed()) return {head / call.heads_q, tile, head % call.heads_q};
+  const SequenceTile packed = find_packed_tile(call.cu_seqlens_q, call.sequences, tile_rows, tile);
+  return {packed.sequence, packed.tile, head};
+}
+
+// Visibility::keys_of() of a row in 32-bit arithmetic.
+struct RowLimits {
+  int key_begin, key_end, query_begin, query_end;
+  int low_shift, high_shift;  // query + shift: the first key that the mask shows it, and the end
+};
+
+__device__ inline RowLimits row_limits(const Visibility& visibility) {
+  constexpr int64_t kFar = 1 << 30;
+  const auto near = [](int64_t shift) { return static_cast<int>(max(min(shift, kFar), -kFar)); };
+  const int64_t offset = visibility.seq_k - visibility.seq_q;
+  const MaskKind kind = visibility.mask.kind;
+  return {.key_begin = static_cast<int>(visibility.keys.begin),
+          .key_end = static_cast<int>(visibility.keys.end),
+          .query_begin = static_cast<int>(visibility.queries.begin),
+          .query_end = static_cast<int>(visibility.queries.end),
+          .low_shift = kind == MaskKind::window ? near(offset - visibility.mask.left)
+                                                : static_cast<int>(-kFar),
+          .high_shift = kind == MaskKind::full     ? static_cast<int>(kFar)
+                        : kind == MaskKind::causal ? near(offset + 1)
+                                                   : near(offset + visibility.mask.right + 1)};
+}
+
+}  // namespace strobe

@@ -1,0 +1,34 @@
+#pragma once
+
+namespace strobe {
+
+// What the portable kernels are compiled for. sm75 has neither cp.async nor bf16 nor products of
+// depth 16.
+enum class PortableArch : unsigned char { sm75, sm80 };
+
+// How the forward kernel cuts the scores. A warp owns block_q / warps rows, 16 or 32: at 32, each
+// fragment of keys or values that it reads from shared memory serves two products.
+struct FlashForwardTile {
+  int block_q, block_k;  // rows and columns of a tile of scores
+  int warps;
+  int stages;                 // tiles of keys and values in shared memory
+  int blocks_per_sm;          // that registers are budgeted for
+  bool queries_in_registers;  // else their fragments are read from shared memory for every tile
+  int drawn_ahead;            // groups of 32 keys whose dropout is drawn while S is made
+};
+
+// TFLOP/s on an H100 at T = 4096, full, where something else was close (without dropout, with):
+//   D = 64   queries in registers 306, 247; in shared memory 326, 244. 128 × 128: 311, 223
+//   D = 128  128 × 64: 365, 286, both groups drawn ahead 281; 64 × 64: 298, 276
+constexpr FlashForwardTile flash_forward_tile(int head_dim, bool has_dropout, PortableArch arch) {
+  if (arch == PortableArch::sm75) {  // 64 KiB of shared memory
+    if (head_dim <= 64) return {128, 64, 4, 1, 2, false, 1};
+    if (head_dim <= 128) return {128, 32, 4, 1, 1, false, 1};
+    return {64, 32, 4, 1, 1, false, 1};
+  }
+  if (head_dim <= 64) return {128, 64, 4, 2, 2, has_dropout, 2};
+  if (head_dim <= 128) return {128, 64, 4, 2, 2, false, 1};
+  return {64, 32, 4, 2, 2, false, 1};
+}
+
+}  // namespace strobe
