@@ -11,12 +11,15 @@ namespace strobe {
 // Turing GPU lacks and runs on newer ones, too.
 extern const AttentionImpl kCudaFlashPortable, kCudaFlashSm75;
 
-// Compiled variants of the forward pass, which takes no workspace.
+// Compiled variants. The forward pass takes no workspace.
 std::span<const PortableVariant<AttentionForward>> flash_forward_variants();
+std::span<const PortableVariant<AttentionBackward>> flash_backward_variants();
 
-// flash_forward.cuh
+// What they are instances of: flash_forward_launch.cuh, flash_backward_launch.cuh.
 template <class T, int kHeadDim, PortableArch kArch>
 void launch_attention_forward_flash_portable(Context& ctx, const AttentionForward& args);
+template <class T, int kHeadDim, PortableArch kArch>
+void launch_attention_backward_flash_portable(Context& ctx, const AttentionBackward& args);
 
 // The backward pass. `arch` says which variants run.
 int64_t flash_backward_workspace_bytes(const AttentionProblem& problem, PortableArch arch);
