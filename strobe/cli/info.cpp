@@ -10,6 +10,7 @@
 #include "strobe/core/context.h"
 #include "strobe/core/parallel.h"
 #include "strobe/ops/attention/attention.h"
+#include "strobe/report/units.h"
 #include "strobe/train/provenance.h"
 
 namespace strobe {
@@ -17,6 +18,7 @@ namespace {
 
 struct InfoOptions {
   std::string model;
+  std::string device = "auto";
   bool json = false;
 
   template <class Visitor>
@@ -26,14 +28,21 @@ struct InfoOptions {
            .unit = "NAME",
            .help = "what this model is instead: a folder in the Hugging Face layout, or what "
                    "`strobe fetch` has loaded"});
+    visit(device, kDeviceOption);
     visit(json, {.name = "json", .help = "print one JSON object"});
   }
 };
 
 struct TypicalProblem {
-  const char* what;
+  std::string what;
   AttentionProblem problem;
 };
+
+AttentionProblem with_width(AttentionProblem problem, int64_t heads_kv, int64_t head_dim) {
+  problem.heads_kv = heads_kv;
+  problem.head_dim = head_dim;
+  return problem;
+}
 
 AttentionProblem training(int64_t batch, int64_t seq, int64_t heads, DType dtype) {
   return {.batch = batch,
@@ -47,24 +56,28 @@ AttentionProblem training(int64_t batch, int64_t seq, int64_t heads, DType dtype
           .needs_backward = true};
 }
 
-// What people run: for these `strobe info` says which implementation would.
-std::vector<TypicalProblem> typical_problems() {
-  AttentionProblem lab = training(4, 512, 12, DType::f32);
+// What people run, in the types in which they do so on that device: for these `strobe info` says
+// which implementation would.
+std::vector<TypicalProblem> typical_problems(const Device& device) {
+  const bool is_gpu = device.kind == DeviceKind::cuda;
+  const DType dtype = is_gpu ? DType::f16 : DType::f32;
+  const int64_t batch = is_gpu ? 32 : 1;
+  AttentionProblem lab = training(4, 512, 12, dtype);
   lab.has_dropout = lab.has_padding = true;
-  AttentionProblem grouped = training(1, 4096, 32, DType::bf16);
-  grouped.heads_kv = 8;
-  grouped.head_dim = 128;
-  AttentionProblem long_window = training(1, 8192, 12, DType::f32);
+  AttentionProblem long_window = training(1, 8192, 12, dtype);
   long_window.mask = window(1024, 0);
-  AttentionProblem tiny = training(1, 16, 12, DType::f32);
-  tiny.head_dim = 128;
-  return {{"tiny, D=128, f32", tiny},
-          {"short, f32", training(4, 64, 12, DType::f32)},
-          {"the lab's, f32, dropout, padding", lab},
-          {"GPT-2, f32", training(1, 1024, 12, DType::f32)},
-          {"GPT-2, bf16", training(1, 1024, 12, DType::bf16)},
-          {"long, window of 1024, f32", long_window},
-          {"grouped heads, D=128, bf16", grouped}};
+  AttentionProblem token = training(1, 1024, 12, dtype);
+  token.seq_q = 1;
+  token.is_decode = true;
+  token.needs_backward = false;
+  return {{fmt::format("tiny, D=128, {}", dtype), with_width(training(1, 16, 12, dtype), 12, 128)},
+          {fmt::format("short, {}", dtype), training(4, 64, 12, dtype)},
+          {fmt::format("the lab's, {}, dropout, padding", dtype), lab},
+          {"GPT-2, f32", training(batch, 1024, 12, DType::f32)},
+          {"GPT-2, bf16", training(batch, 1024, 12, DType::bf16)},
+          {fmt::format("long, window of 1024, {}", dtype), long_window},
+          {"grouped heads, D=128, bf16", with_width(training(1, 4096, 32, DType::bf16), 8, 128)},
+          {fmt::format("generation, a token, {}", dtype), token}};
 }
 
 std::string shape_text(const AttentionProblem& p) {
@@ -74,8 +87,9 @@ std::string shape_text(const AttentionProblem& p) {
 
 // Every implementation with its reason.
 Json attention_json(const Context& ctx, const TypicalProblem& typical) {
-  Json rows = Json::array();
+  Json rows = Json::array(), chosen = nullptr;
   for (const AttentionVerdict& row : explain_attention(ctx, typical.problem)) {
+    if (row.is_chosen) chosen = row.impl->name;
     rows.push_back({{"name", row.impl->name},
                     {"algorithm", to_text(row.impl->algorithm)},
                     {"verdict", row.is_chosen ? "chosen"
@@ -85,8 +99,27 @@ Json attention_json(const Context& ctx, const TypicalProblem& typical) {
   }
   return {{"problem", typical.what},
           {"shape", shape_text(typical.problem)},
-          {"chosen", select_attention(ctx, typical.problem).name},
+          {"chosen", chosen},
           {"implementations", rows}};
+}
+
+std::string cuda_text() {
+  if (cuda_architectures().empty()) return "not compiled in";
+  const int count = cuda_device_count();
+  const std::string built = fmt::format("for compute capability {}", cuda_architectures());
+  if (count == 0) return fmt::format("{}; none can run: {}", built, why_no_cuda());
+  return fmt::format("{}; {} GPU{}", built, count, count == 1 ? "" : "s");
+}
+
+Json gpus_json() {
+  Json gpus = Json::array();
+  for (int index = 0; index < cuda_device_count(); ++index) {
+    Json gpu = {{"device", to_text(Device{DeviceKind::cuda, index})}};
+    gpu.update(gpu_json(cuda_info(index)));
+    gpu["why_not"] = why_no_cuda(index);
+    gpus.push_back(gpu);
+  }
+  return gpus;
 }
 
 // Where the shell would find a program; empty if nowhere.
@@ -100,8 +133,8 @@ std::string find_program(const std::string& name) {
   return "";
 }
 
-Json info_json() {
-  Json info = provenance();
+Json info_json(const Device& device) {
+  Json info = provenance(device);
   info["libraries"] = {
       {"oneDNN", info["onednn"]},
       {"OpenMP", fmt::format("{}", _OPENMP)},
@@ -114,11 +147,12 @@ Json info_json() {
   const std::string gnuplot = find_program("gnuplot");
   info["features"] = {
       {"kernels", fmt::format("scalar, avx2, avx512, avx512_bf16; {} runs here", cpu_info().isa)},
-      {"cuda", "not compiled in"},
+      {"cuda", cuda_text()},
       {"pictures", gnuplot.empty() ? "no: gnuplot is not installed" : "yes: " + gnuplot}};
-  const Context ctx;
+  info["gpus"] = gpus_json();
+  const Context ctx(device);
   info["attention"] = Json::array();
-  for (const TypicalProblem& typical : typical_problems()) {
+  for (const TypicalProblem& typical : typical_problems(device)) {
     info["attention"].push_back(attention_json(ctx, typical));
   }
   return info;
@@ -136,6 +170,39 @@ void print_object(const Json& object) {
   }
 }
 
+void print_gpu(const Json& gpu) {
+  const auto text = [&](const char* key) { return gpu.at(key).get<std::string>(); };
+  const std::string driver = text("driver").empty() ? "" : fmt::format(" {}", text("driver"));
+  fmt::print("  {:<14}{}, compute capability {}, {} multiprocessors, {}, driver{} for CUDA {}\n",
+             text("device"), text("gpu"), text("capability"), gpu.at("multiprocessors").get<int>(),
+             bytes_text(gpu.at("gpu_memory_bytes")), driver, text("driver_cuda"));
+  if (!text("why_not").empty()) fmt::print("  {:<14}cannot be used: {}\n", "", text("why_not"));
+}
+
+// One line for all that have the same said of them: what would run, what could, what could not.
+void print_verdicts(const Json& implementations) {
+  struct Line {
+    std::string verdict, reason, names;
+  };
+  std::vector<Line> lines;
+  for (const Json& row : implementations) {
+    Line line = {row.at("verdict"), row.at("reason"), row.at("name")};
+    if (line.verdict == "can run") line = {"can run too", "", line.names};
+    const auto same = std::ranges::find_if(lines, [&](const Line& other) {
+      return other.verdict == line.verdict && other.reason == line.reason;
+    });
+    if (same == lines.end()) {
+      lines.push_back(line);
+    } else {
+      same->names += ", " + line.names;
+    }
+  }
+  for (const Line& line : lines) {
+    fmt::print("    {:<12}{}{}\n", line.verdict, line.names,
+               line.reason.empty() ? "" : ": " + line.reason);
+  }
+}
+
 void print_info(const Json& info) {
   fmt::print("Strobe\n");
   print_object(info);
@@ -143,21 +210,14 @@ void print_info(const Json& info) {
   print_object(info.at("libraries"));
   fmt::print("\nFeatures\n");
   print_object(info.at("features"));
-  fmt::print("\nAttention (without a wish such as --attention standard)\n");
+  if (!info.at("gpus").empty()) fmt::print("\nGPUs\n");
+  for (const Json& gpu : info.at("gpus")) print_gpu(gpu);
+  fmt::print("\nAttention on {} (without a wish such as --attention standard)\n",
+             info.at("device").get<std::string>());
   for (const Json& problem : info.at("attention")) {
     fmt::print("  {}: {}\n", problem.at("problem").get<std::string>(),
                problem.at("shape").get<std::string>());
-    std::string able;
-    for (const Json& row : problem.at("implementations")) {
-      const auto name = row.at("name").get<std::string>();
-      if (row.at("verdict") == "can run") {
-        able += (able.empty() ? "" : ", ") + name;
-      } else {
-        fmt::print("    {:<12}{}: {}\n", row.at("verdict").get<std::string>(), name,
-                   row.at("reason").get<std::string>());
-      }
-    }
-    if (!able.empty()) fmt::print("    {:<12}{}\n", "can run too", able);
+    print_verdicts(problem.at("implementations"));
   }
 }
 
@@ -180,7 +240,7 @@ int info_command(const Arguments& arguments) {
   options.visit(parser);
   if (!parser.parse(arguments)) return 0;
   const bool is_model = !options.model.empty();
-  const Json info = is_model ? model_info(options.model) : info_json();
+  const Json info = is_model ? model_info(options.model) : info_json(device_named(options.device));
   if (options.json) {
     fmt::print("{}\n", info.dump(2));
   } else {

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "strobe/cli/bench_kit.h"
+#include "strobe/core/copy.h"
 #include "strobe/ops/attention/attention_probabilities.h"
 #include "strobe/ops/attention/sequence.h"
 
@@ -44,20 +45,27 @@ class MaskCalls {
     fill_normal(call_.v, e.seed + 2);
     baseline_ = allocate(e.dtype, call_.q.shape);
     if (e.key_lengths.empty()) return;
-    padding_.key_begin = allocate(DType::i32, {e.batch});
-    padding_.key_end = allocate(DType::i32, {e.batch});
-    for (int64_t b = 0; b < e.batch; ++b) {
-      const auto length = static_cast<int32_t>(e.key_lengths[static_cast<size_t>(b)]);
-      const auto keys = static_cast<int32_t>(e.seq_k);
-      padding_.key_begin.as<int32_t>()[b] = e.is_left_padded ? keys - length : 0;
-      padding_.key_end.as<int32_t>()[b] = e.is_left_padded ? keys : length;
+    for (const int64_t length : e.key_lengths) {
+      const int64_t begin = e.is_left_padded ? e.seq_k - length : 0;
+      key_begin_.push_back(static_cast<int32_t>(begin));
+      key_end_.push_back(static_cast<int32_t>(begin + length));
     }
+    lengths_ = {.key_begin = Tensor::of(key_begin_.data(), {e.batch}),
+                .key_end = Tensor::of(key_end_.data(), {e.batch}),
+                .query_begin = {},
+                .query_end = {}};
+    padding_ = {.key_begin = on_device(ctx, lengths_.key_begin),
+                .key_end = on_device(ctx, lengths_.key_end),
+                .query_begin = {},
+                .query_end = {}};
   }
 
   // Attention under one mask: the rows of its statistics and patterns.
   std::vector<Json> run(const Case& c) {
     call_.mask = c.mask;
     call_.padding = c.is_padded ? padding_ : AttentionPadding();
+    described_ = call_;
+    described_.padding = c.is_padded ? lengths_ : AttentionPadding();
     const bool is_baseline = c.name == "full";
     AttentionForward call = call_;
     if (is_baseline) call.out = baseline_;
@@ -67,7 +75,7 @@ class MaskCalls {
     if (!is_baseline) add_differences(rows[0]);
     std::vector<Visibility> seen;  // sequences of one length have one pattern
     for (int64_t b = 0; b < call_.q.shape[0]; ++b) {
-      const Visibility visibility = attention_sequence(call_, b).visibility;
+      const Visibility visibility = attention_sequence(described_, b).visibility;
       const auto is_same = [&](const Visibility& v) { return v.keys == visibility.keys; };
       if (std::ranges::any_of(seen, is_same)) continue;
       seen.push_back(visibility);
@@ -84,7 +92,7 @@ class MaskCalls {
   Json statistics(const Case& c) {
     Json visible = Json::array();
     for (int64_t b = 0; b < call_.q.shape[0]; ++b) {
-      const Visibility visibility = attention_sequence(call_, b).visibility;
+      const Visibility visibility = attention_sequence(described_, b).visibility;
       int64_t count = 0;
       for (int64_t i = 0; i < visibility.seq_q; ++i) {
         const Span keys = visibility.keys_of(i);
@@ -106,14 +114,13 @@ class MaskCalls {
   Json probability_sum_error() {
     const int64_t queries = call_.q.shape[1], keys = call_.k.shape[1];
     if (queries * keys > kMostProbabilities) return nullptr;
-    const Arena::Scope scope(ctx_.arena());
-    const Tensor p = allocate(DType::f32, {queries, keys});
-    attention_probabilities(call_, /*batch=*/0, /*head=*/0, p);
+    std::vector<float> p(static_cast<size_t>(queries * keys));
+    attention_probabilities(call_, /*batch=*/0, /*head=*/0, Tensor::of(p.data(), {queries, keys}));
     double worst = 0;
     for (int64_t i = 0; i < queries; ++i) {
       double sum = 0;
-      for (int64_t j = 0; j < keys; ++j) sum += p.as<float>()[i * keys + j];
-      const bool sees_any = !attention_sequence(call_, 0).visibility.keys_of(i).empty();
+      for (int64_t j = 0; j < keys; ++j) sum += p[i * keys + j];
+      const bool sees_any = !attention_sequence(described_, 0).visibility.keys_of(i).empty();
       worst = std::max(worst, std::abs(sum - (sees_any ? 1.0 : 0.0)));
     }
     return worst;
@@ -124,11 +131,12 @@ class MaskCalls {
     const int64_t queries = call_.q.shape[1], width = call_.q.shape[2] * call_.q.shape[3];
     std::vector<double> by_query(static_cast<size_t>(queries));
     double largest = 0, sum = 0;
+    const HostView out(call_.out), baseline(baseline_);
     with_float_type(call_.out.dtype, [&](auto type) {
       using T = decltype(type);
       for (int64_t i = 0; i < call_.out.numel(); ++i) {
-        const double difference = std::abs(double{to_f32(call_.out.as<T>()[i])} -
-                                           double{to_f32(baseline_.as<T>()[i])});
+        const double difference = std::abs(double{to_f32(out.tensor().as<T>()[i])} -
+                                           double{to_f32(baseline.tensor().as<T>()[i])});
         largest = std::max(largest, difference);
         sum += difference;
         by_query[static_cast<size_t>(i / width % queries)] += difference;
@@ -148,19 +156,17 @@ class MaskCalls {
       const Span keys = visibility.keys_of(i);
       spans.push_back({keys.begin, keys.end});
     }
-    return {{"kind", "mask_pattern"},
-            {"name", c.name},
-            {"sequence", sequence},
-            {"queries", visibility.seq_q},
-            {"keys", visibility.seq_k},
-            {"key_begin", visibility.keys.begin},
-            {"key_end", visibility.keys.end},
-            {"spans", spans}};
+    return {{"kind", "mask_pattern"},         {"name", c.name},
+            {"sequence", sequence},           {"queries", visibility.seq_q},
+            {"keys", visibility.seq_k},       {"key_begin", visibility.keys.begin},
+            {"key_end", visibility.keys.end}, {"spans", spans}};
   }
 
   Context& ctx_;
   AttentionForward call_;
-  AttentionPadding padding_;
+  AttentionForward described_;  // the same with its lengths where the host can read them
+  std::vector<int32_t> key_begin_, key_end_;
+  AttentionPadding lengths_, padding_;  // on the host, and where the call is made
   Tensor baseline_;
 };
 

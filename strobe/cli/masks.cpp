@@ -7,6 +7,7 @@
 #include "strobe/cli/loaded_model.h"
 #include "strobe/cli/mask_rows.h"
 #include "strobe/cli/whole_numbers.h"
+#include "strobe/core/copy.h"
 #include "strobe/core/jsonl.h"
 #include "strobe/core/parallel.h"
 #include "strobe/generate/utf8_stream.h"
@@ -37,6 +38,7 @@ struct MasksOptions {
   std::string prompt;
   int64_t layer = 0;
   int64_t head = 0;
+  std::string device = "auto";
   std::string attention = "any";
   int64_t threads = 0;
   std::string out = "out/masks";
@@ -58,7 +60,7 @@ struct MasksOptions {
     visit(heads, {.name = "heads", .help = "of queries", .min = 1});
     visit(kv_heads, {.name = "kv_heads", .help = "of keys and values; 0: as of queries", .min = 0});
     visit(head_dim, {.name = "head_dim", .help = "a multiple of 8 up to 256", .min = 1});
-    visit(dtype, {.name = "dtype", .help = "element type"}, {DType::f32, DType::bf16});
+    visit(dtype, {.name = "dtype", .help = "element type"}, {DType::f32, DType::f16, DType::bf16});
     visit(seed, {.name = "seed", .help = "of the random values"});
     visit.group("More masks, beside full and causal");
     visit(window, {.name = "window",
@@ -79,6 +81,7 @@ struct MasksOptions {
     visit(layer, {.name = "layer", .help = "counted from 0", .min = 0});
     visit(head, {.name = "head", .help = "counted from 0", .min = 0});
     visit.group("Run");
+    visit(device, kDeviceOption);
     visit(attention, {.name = "attention",
                       .unit = "NAME",
                       .help = "standard, flash, any (whichever is faster here), or an "
@@ -130,19 +133,19 @@ MaskExperiment experiment_of(const MasksOptions& options) {
   return e;
 }
 
-Json provenance_row(const MasksOptions& options, const std::string& title,
+Json provenance_row(const Context& ctx, const MasksOptions& options, const std::string& title,
                     const std::string& subtitle) {
   Json row = {{"kind", "provenance"}, {"command", "masks"}};
-  row.update(provenance());
+  row.update(provenance(ctx.device()));
   row["title"] = title;
   row["subtitle"] = subtitle;
   row["options"] = options_json(options);
   return row;
 }
 
-Json provenance_row(const MasksOptions& options, const MaskExperiment& e) {
+Json provenance_row(const Context& ctx, const MasksOptions& options, const MaskExperiment& e) {
   Json row = provenance_row(
-      options, "Attention masks on the same Q, K and V",
+      ctx, options, "Attention masks on the same Q, K and V",
       fmt::format("B={}, {}, {} heads, D={}, {}, seed {}", e.batch,
                   e.seq_q == e.seq_k ? fmt::format("T={}", e.seq_q)
                                      : fmt::format("{} queries, {} keys", e.seq_q, e.seq_k),
@@ -200,7 +203,7 @@ void show_masks(Context& ctx, const MasksOptions& options) {
   const MaskExperiment experiment = experiment_of(options);
   ctx.prefer("attention", attention_wish(options.attention));
   std::vector<Json> rows = mask_rows(ctx, experiment);
-  rows.insert(rows.begin(), provenance_row(options, experiment));
+  rows.insert(rows.begin(), provenance_row(ctx, options, experiment));
   finish(options, "masks", rows, mask_table, draw_masks);
 }
 
@@ -220,17 +223,15 @@ std::string text_of(std::string_view bytes) {
 }
 
 Json attention_map(Context& ctx, const MasksOptions& options, LoadedModel& model) {
-  const std::vector<int32_t> tokens = model.tokenizer->encode(options.prompt);
+  std::vector<int32_t> tokens = model.tokenizer->encode(options.prompt);
   const auto count = static_cast<int64_t>(tokens.size());
-  const Tensor ids = ctx.arena().allocate(MemoryUse::activations, DType::i32, {1, count});
-  std::ranges::copy(tokens, ids.as<int32_t>());
-  const Tensor p =
-      model.model.attention_probabilities(ctx, {.tokens = ids}, options.layer, options.head);
+  const HostView p(model.model.attention_probabilities(
+      ctx, {.tokens = Tensor::of(tokens.data(), {1, count})}, options.layer, options.head));
   Json texts = Json::array(), probabilities = Json::array();
   for (int64_t i = 0; i < count; ++i) {
     texts.push_back(text_of(model.bytes_of(tokens[static_cast<size_t>(i)])));
     Json row = Json::array();
-    for (int64_t j = 0; j <= i; ++j) row.push_back(rounded(p.as<float>()[i * count + j]));
+    for (int64_t j = 0; j <= i; ++j) row.push_back(rounded(p.tensor().as<float>()[i * count + j]));
     probabilities.push_back(row);
   }
   return {{"kind", "attention_map"},  {"layer", options.layer}, {"head", options.head},
@@ -249,8 +250,8 @@ void show_model(Context& ctx, const MasksOptions& options) {
       fmt::format("{}, {} tokens", std::filesystem::path(options.model).filename().string(),
                   map.at("tokens").size());
   fmt::print("{}\n{}\n\n", title, subtitle);
-  finish(options, "attention", {provenance_row(options, title, subtitle), map}, attention_map_table,
-         draw_attention_map);
+  finish(options, "attention", {provenance_row(ctx, options, title, subtitle), map},
+         attention_map_table, draw_attention_map);
 }
 
 }  // namespace
@@ -267,7 +268,7 @@ int masks_command(const Arguments& arguments) {
   check_model_options(options, arguments);
   attention_names(options.attention);
   if (options.threads > 0) set_thread_count(static_cast<int>(options.threads));
-  Context ctx;
+  Context ctx(device_named(options.device));
   if (options.model.empty()) {
     show_masks(ctx, options);
   } else {

@@ -115,6 +115,8 @@ Device device_named(std::string_view name) {
                   name, cuda_device_count()));
 }
 
+std::string_view cuda_architectures() { return cuda::architectures(); }
+
 int cuda_device_count() { return cuda::device_count(); }
 
 const CudaInfo& cuda_info(int index) {
@@ -138,8 +140,7 @@ const std::string& why_no_cuda(int index) {
 }
 
 int64_t free_memory_bytes(const Device& device) {
-  return device.kind == DeviceKind::cuda ? cuda::free_bytes(device.index)
-                                         : cpu_info().memory_bytes;
+  return device.kind == DeviceKind::cuda ? cuda::free_bytes(device.index) : cpu_info().memory_bytes;
 }
 
 std::string why_not_cuda(const Device& device, int least_capability) {

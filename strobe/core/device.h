@@ -63,6 +63,8 @@ struct CudaInfo {
 // GPUs that the driver shows; 0 in a build without CUDA and where there is no driver.
 int cuda_device_count();
 const CudaInfo& cuda_info(int index = 0);  // throws Error unless there is such a device
+// What this build has GPU code for, "80 90"; empty without CUDA.
+std::string_view cuda_architectures();
 // Empty when GPU `index` can run this build's kernels, else why not: no CUDA in this build, no
 // driver, one that is too old, no such GPU, or one that nothing was compiled for.
 const std::string& why_no_cuda(int index = 0);

@@ -1,5 +1,6 @@
 #include "strobe/train/provenance.h"
 
+#include <dlfcn.h>
 #include <dnnl.h>
 #include <fmt/chrono.h>
 
@@ -31,6 +32,15 @@ std::string onednn_version() {
   return fmt::format("{}.{}.{}", version->major, version->minor, version->patch);
 }
 
+// Of the library that this process has loaded: looked up by its name, because it is not there in a
+// build without CUDA.
+std::string cublaslt_version() {
+  const auto version = reinterpret_cast<size_t (*)()>(dlsym(RTLD_DEFAULT, "cublasLtGetVersion"));
+  if (version == nullptr) return "";
+  const size_t number = version();
+  return fmt::format("{}.{}.{}", number / 10000, number / 100 % 100, number % 100);
+}
+
 }  // namespace
 
 Json gpu_json(const CudaInfo& gpu) {
@@ -40,7 +50,8 @@ Json gpu_json(const CudaInfo& gpu) {
           {"gpu_memory_bytes", gpu.memory_bytes},
           {"driver", gpu.driver},
           {"driver_cuda", gpu.driver_cuda},
-          {"cuda", gpu.runtime_cuda}};
+          {"cuda", gpu.runtime_cuda},
+          {"cublaslt", cublaslt_version()}};
 }
 
 Json provenance(const Device& device) {

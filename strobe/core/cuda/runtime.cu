@@ -60,6 +60,8 @@ int device_count() {
   return count;
 }
 
+std::string_view architectures() { return STROBE_CUDA_ARCHITECTURES; }
+
 std::string why_not(int index) {
   const int driver = driver_version(), needed = CUDART_VERSION;
   if (driver == 0) return "there is no NVIDIA driver";
@@ -80,9 +82,10 @@ std::string why_not(int index) {
   cudaGetLastError();
   if (probe == cudaSuccess) return "";
   const CudaInfo gpu = info(index);
-  return fmt::format("{} has compute capability {}.{}, this build has code for {} ({})", gpu.name,
-                     gpu.capability / 10, gpu.capability % 10, STROBE_CUDA_ARCHITECTURES,
-                     cudaGetErrorString(probe));
+  return fmt::format(
+      "{} has compute capability {}.{}, this build has code for compute capability {} ({})",
+      gpu.name, gpu.capability / 10, gpu.capability % 10, STROBE_CUDA_ARCHITECTURES,
+      cudaGetErrorString(probe));
 }
 
 CudaInfo info(int index) {

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 #include "strobe/core/device.h"
 
@@ -12,6 +13,7 @@
 namespace strobe::cuda {
 
 int device_count();
+std::string_view architectures();
 std::string why_not(int index);  // as why_no_cuda()
 CudaInfo info(int index);        // of an existing device
 
