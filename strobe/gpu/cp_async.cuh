@@ -16,6 +16,14 @@ __device__ __forceinline__ void cp_async_16(uint32_t shared_address, const void*
                : "memory");
 }
 
+// The same of 8 bytes, aligned to 8.
+__device__ __forceinline__ void cp_async_8(uint32_t shared_address, const void* global,
+                                           bool is_inside) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 8, %2;" ::"r"(shared_address), "l"(global),
+               "r"(is_inside ? 8 : 0)
+               : "memory");
+}
+
 __device__ __forceinline__ void cp_async_commit() {
   asm volatile("cp.async.commit_group;" ::: "memory");
 }

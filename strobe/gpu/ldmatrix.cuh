@@ -40,6 +40,11 @@ __device__ __forceinline__ void store_shared_4(uint32_t address, uint32_t word) 
   asm volatile("st.shared.b32 [%0], %1;" ::"r"(address), "r"(word) : "memory");
 }
 
+__device__ __forceinline__ void store_shared_8(uint32_t address, uint32_t word0, uint32_t word1) {
+  asm volatile("st.shared.v2.b32 [%0], {%1, %2};" ::"r"(address), "r"(word0), "r"(word1)
+               : "memory");
+}
+
 __device__ __forceinline__ uint4 load_shared_16(uint32_t address) {
   uint4 words;
   asm volatile("ld.shared.v4.b32 {%0, %1, %2, %3}, [%4];"

@@ -1,0 +1,61 @@
+#pragma once
+
+#include <vector_types.h>
+
+#include "strobe/gpu/reduce.cuh"
+#include "strobe/ops/attention/cuda/portable/flash_backward_tiles.h"
+
+namespace strobe {
+
+// A kernel of flash backward: what it is compiled for, and what follows from that.
+template <class T_, int kHeadDim_, bool kHasDropout_, BackwardSums kSums_, PortableArch kArch_>
+struct FlashBackward {
+  using T = T_;
+  static constexpr int kHeadDim = kHeadDim_;
+  static constexpr bool kHasDropout = kHasDropout_;
+  static constexpr bool kRowsAreKeys = kSums_ != BackwardSums::queries;
+  static constexpr bool kSumsQueries = kSums_ == BackwardSums::all;
+  static constexpr bool kIsSm80 = kArch_ == PortableArch::sm80;
+  static constexpr PortableArch kArch = kArch_;
+
+  static constexpr FlashBackwardTile kTile =
+      flash_backward_tile(sizeof(T) == 2, kHeadDim, kSums_, kArch);
+  static constexpr int kThreads = kTile.warps * kWarpSize;
+  static constexpr int kBlockRows = kTile.block_rows();
+  static constexpr int kRowTiles = kTile.row_tiles;
+  static constexpr int kWarpRows = 16 * kRowTiles;
+  static constexpr int kRoles = kTile.roles;
+  static constexpr int kStep = kTile.step, kColumnTiles = kStep / 8;  // of scores
+  static constexpr int kStreamRows = kTile.stream_rows;
+  static constexpr int kSumColumns = kHeadDim / kTile.head_splits;  // of a warp's sums
+  static constexpr int kSumTiles = kSumColumns / 8;
+  static constexpr int kOutputs = kRowsAreKeys && kRoles == 1 ? 2 : 1;  // of a warp
+
+  // How warps share a tile of the sums that become dq: this many below and beside each other.
+  static constexpr int kQueryWarpRows = kTile.warps == 8 && kHeadDim % 64 != 0 ? 4 : 2;
+  static constexpr int kQueryWarpColumns = kTile.warps / kQueryWarpRows;
+
+  using Scores = float[kRowTiles][kColumnTiles][4];
+  using Sums = float[kRowTiles][kSumTiles][4];
+
+  static constexpr int kRowsBytes = kBlockRows * kHeadDim * sizeof(T);
+  static constexpr int kStreamBytes = kStreamRows * kHeadDim * sizeof(T);
+  static constexpr int kExchangeBytes =
+      kSumsQueries || kRoles == 2 ? kBlockRows * kStreamRows * 2 : 128;
+
+  struct Columns {
+    unsigned char tiles[2][kStreamBytes];  // q and dout, or k and v
+    float2 statistics[kStreamRows];        // of queries
+  };
+  struct Shared {
+    unsigned char rows[2][kRowsBytes];       // k and v, or q and dout
+    unsigned char exchange[kExchangeBytes];  // P for the other role, and dS
+    Columns columns[2];                      // the second one where there is room
+  };
+  static constexpr int kSharedBytes = sizeof(Shared);
+  static constexpr int kLeastSharedBytes = kSharedBytes - sizeof(Columns);
+
+  static_assert(kRoles == 1 || (kStep == kStreamRows && kRowsAreKeys && kStep % 32 == 0));
+};
+
+}  // namespace strobe
