@@ -130,7 +130,7 @@ class Gpt2Pass {
   Tensor backward_layernorm(const Tensor& x, const Gpt2Block::Layernorm& layer,
                             const Tensor& dresidual, const Dropout& dropout);
   void backward_linear(const Tensor& x, const Gpt2Block::Linear& layer, const Tensor& dy,
-                       const Tensor& dx);
+                       const Tensor& dx, const Tensor& gelu_input = {});
   void backward_attention(int64_t block);
 
   Context& ctx_;
@@ -159,7 +159,7 @@ class Gpt2Pass {
   Tensor dx_;         // [M, C]  of the residual stream
   Tensor dnarrow_;    // [M, C]  of a layernorm's output
   Tensor dbranch_;    // [M, C]  of what was added to the stream last: dnarrow_, or dx_ itself
-  Tensor dfc_;        // [M, F]  of gelu, then of fc
+  Tensor dfc_;        // [M, F]  of fc
   Tensor dqkv_;       // [M, 3C]   dqkv and dattended are needed when dfc is not, so they lie in
   Tensor dattended_;  // [M, C]    the same memory
 };

@@ -34,8 +34,7 @@ void Gpt2Pass::backward_block(int64_t block) {
   const Activations& a = blocks_[block];
 
   gelu_forward(ctx_, {.x = a.fc, .y = gelu_});
-  backward_linear(gelu_, w.mlp_c_proj, dbranch_, dfc_);
-  gelu_backward(ctx_, {.x = a.fc, .dy = dfc_, .dx = dfc_});
+  backward_linear(gelu_, w.mlp_c_proj, dbranch_, dfc_, a.fc);
   forward_layernorm(a.x_mid, w.ln_2);
   backward_linear(normed_.y, w.mlp_c_fc, dfc_, dnarrow_);
   dbranch_ =
@@ -69,10 +68,11 @@ Tensor Gpt2Pass::backward_layernorm(const Tensor& x, const Gpt2Block::Layernorm&
 }
 
 void Gpt2Pass::backward_linear(const Tensor& x, const Gpt2Block::Linear& layer, const Tensor& dy,
-                               const Tensor& dx) {
+                               const Tensor& dx, const Tensor& gelu_input) {
   linear_backward(ctx_, {.x = x,
                          .weight = layer.weight.value,
                          .dy = dy,
+                         .gelu_input = gelu_input,
                          .dx = dx,
                          .dweight = layer.weight.grad,
                          .dbias = layer.bias.grad,
