@@ -4,11 +4,13 @@
 #include <memory>
 #include <new>
 
+#include "strobe/core/cuda/runtime.h"
 #include "strobe/core/parallel.h"
 #include "strobe/ops/attention/attention.h"
 
 struct strobe_context {
   strobe::Context context;
+  void* own_stream = context.stream();
 };
 
 namespace strobe {
@@ -43,6 +45,41 @@ Context& context_of(strobe_context* context) {
   return context->context;
 }
 
+// While it lives, a GPU is the thread's current device; after it, what the caller has chosen.
+class CurrentDevice {
+ public:
+  explicit CurrentDevice(const Device& device) {
+    if (device.kind == DeviceKind::cpu) return;
+    before_ = cuda::current();
+    cuda::use(device.index);
+  }
+  ~CurrentDevice() {
+    if (before_ >= 0) cuda::use(before_);
+  }
+  CurrentDevice(const CurrentDevice&) = delete;
+  CurrentDevice& operator=(const CurrentDevice&) = delete;
+
+ private:
+  int before_ = -1;
+};
+
+// One call: on the context's device, on the stream that the caller gave or the context's own.
+class Call {
+ public:
+  Call(strobe_context* context, void* stream) : ctx_(context_of(context)), current_(ctx_.device()) {
+    if (ctx_.device().kind == DeviceKind::cpu) {
+      check(stream == nullptr, "stream is given, allowed is NULL on the CPU");
+    } else {
+      ctx_.set_stream(stream != nullptr ? stream : context->own_stream);
+    }
+  }
+  Context& context() const { return ctx_; }
+
+ private:
+  Context& ctx_;
+  CurrentDevice current_;
+};
+
 // The arguments as this version knows them: fields that an older program lacks are zero.
 template <class Struct>
 Struct known_fields(const char* name, const Struct* given) {
@@ -52,10 +89,6 @@ Struct known_fields(const char* name, const Struct* given) {
   Struct known{};
   std::memcpy(&known, given, given->struct_size);
   return known;
-}
-
-void check_stream(const void* stream) {
-  check(stream == nullptr, "stream is given, allowed is NULL on the CPU");
 }
 
 DType dtype_from(const char* name, strobe_dtype dtype) {
@@ -69,18 +102,28 @@ DType dtype_from(const char* name, strobe_dtype dtype) {
   }
 }
 
-Tensor tensor_from(const char* name, const strobe_tensor& given) {
-  check(given.rank >= 0 && given.rank <= 4, name, ".rank is ", given.rank, ", allowed are 0 to 4");
-  Tensor tensor{.data = given.data, .dtype = dtype_from(name, given.dtype)};
-  tensor.shape.rank = tensor.strides.rank = given.rank;
-  for (int i = 0; i < given.rank; ++i) {
-    check(given.shape[i] >= 0, name, ".shape[", i, "] is ", given.shape[i],
-          ", allowed is at least 0");
-    tensor.shape[i] = given.shape[i];
-    tensor.strides[i] = given.strides[i];
+// Makes tensors of a context's device.
+class TensorReader {
+ public:
+  explicit TensorReader(const Context& ctx) : device_(ctx.device().kind) {}
+
+  Tensor operator()(const char* name, const strobe_tensor& given) const {
+    check(given.rank >= 0 && given.rank <= 4, name, ".rank is ", given.rank,
+          ", allowed are 0 to 4");
+    Tensor tensor{.data = given.data, .dtype = dtype_from(name, given.dtype), .device = device_};
+    tensor.shape.rank = tensor.strides.rank = given.rank;
+    for (int i = 0; i < given.rank; ++i) {
+      check(given.shape[i] >= 0, name, ".shape[", i, "] is ", given.shape[i],
+            ", allowed is at least 0");
+      tensor.shape[i] = given.shape[i];
+      tensor.strides[i] = given.strides[i];
+    }
+    return tensor;
   }
-  return tensor;
-}
+
+ private:
+  DeviceKind device_;
+};
 
 Mask mask_from(strobe_mask kind, int64_t left, int64_t right) {
   switch (kind) {
@@ -98,31 +141,34 @@ Dropout dropout_from(const strobe_attention& a) {
 
 // What forward and backward have in common.
 template <class Args>
-Args common_from(const strobe_attention& a) {
-  return {.q = tensor_from("q", a.q),
-          .k = tensor_from("k", a.k),
-          .v = tensor_from("v", a.v),
-          .out = tensor_from("out", a.out),
-          .lse = tensor_from("lse", a.lse),
+Args common_from(const Context& ctx, const strobe_attention& a) {
+  const TensorReader tensor(ctx);
+  return {.q = tensor("q", a.q),
+          .k = tensor("k", a.k),
+          .v = tensor("v", a.v),
+          .out = tensor("out", a.out),
+          .lse = tensor("lse", a.lse),
           .scale = a.scale,
           .mask = mask_from(a.mask, a.window_left, a.window_right),
-          .padding = {.key_begin = tensor_from("key_begin", a.key_begin),
-                      .key_end = tensor_from("key_end", a.key_end),
-                      .query_begin = tensor_from("query_begin", a.query_begin),
-                      .query_end = tensor_from("query_end", a.query_end)},
-          .bias = tensor_from("bias", a.bias),
+          .padding = {.key_begin = tensor("key_begin", a.key_begin),
+                      .key_end = tensor("key_end", a.key_end),
+                      .query_begin = tensor("query_begin", a.query_begin),
+                      .query_end = tensor("query_end", a.query_end)},
+          .bias = tensor("bias", a.bias),
           .dropout = dropout_from(a),
-          .cu_seqlens_q = tensor_from("cu_seqlens_q", a.cu_seqlens_q),
-          .cu_seqlens_k = tensor_from("cu_seqlens_k", a.cu_seqlens_k),
-          .saved = tensor_from("saved", a.saved)};
+          .cu_seqlens_q = tensor("cu_seqlens_q", a.cu_seqlens_q),
+          .cu_seqlens_k = tensor("cu_seqlens_k", a.cu_seqlens_k),
+          .saved = tensor("saved", a.saved)};
 }
 
-AttentionBackward backward_from(const strobe_attention& a) {
-  AttentionBackward args = common_from<AttentionBackward>(a);
-  args.dout = tensor_from("dout", a.dout);
-  args.dq = tensor_from("dq", a.dq);
-  args.dk = tensor_from("dk", a.dk);
-  args.dv = tensor_from("dv", a.dv);
+AttentionBackward backward_from(const Context& ctx, const strobe_attention& a) {
+  const TensorReader tensor(ctx);
+  AttentionBackward args = common_from<AttentionBackward>(ctx, a);
+  args.dout = tensor("dout", a.dout);
+  args.dq = tensor("dq", a.dq);
+  args.dk = tensor("dk", a.dk);
+  args.dv = tensor("dv", a.dv);
+  args.dbias = tensor("dbias", a.dbias);
   return args;
 }
 
@@ -133,11 +179,13 @@ struct Choice {
 };
 Choice choose(strobe_context* context, const strobe_attention* attention) {
   const Context& ctx = context_of(context);
-  const auto args = common_from<AttentionForward>(known_fields("attention", attention));
+  const strobe_attention given = known_fields("attention", attention);
+  const auto args = common_from<AttentionForward>(ctx, given);
   check(args.q.rank() == 4 && args.k.rank() == 4, "q and k have rank ", args.q.rank(), " and ",
         args.k.rank(), ", allowed is 4");
   AttentionProblem problem = problem_of(ctx, args);
   problem.needs_backward = true;
+  problem.has_dbias = given.dbias.data != nullptr;
   return {problem, &select_attention(ctx, problem)};
 }
 
@@ -172,14 +220,25 @@ strobe_tensor strobe_tensor_of(void* data, strobe_dtype dtype, int32_t rank, con
 
 strobe_status strobe_context_create(const char* device, strobe_context** context) {
   return guarded([&] {
-    check(device != nullptr && std::string_view(device) == "cpu", "device is '",
-          device == nullptr ? "NULL" : device, "', allowed is 'cpu'");
+    const std::string_view name = device != nullptr ? device : "NULL";
+    check(is_device_name(name) && name != "auto", "device is '", name,
+          "', allowed are 'cpu', 'cuda' and 'cuda:N'");
     check(context != nullptr, "context is NULL");
-    *context = new strobe_context{};
+    const Device chosen = device_named(name);
+    const CurrentDevice current(chosen);
+    *context = new strobe_context{.context = Context(chosen)};
   });
 }
 
 void strobe_context_destroy(strobe_context* context) { delete context; }
+
+strobe_status strobe_context_synchronize(strobe_context* context) {
+  return guarded([&] { Call(context, nullptr).context().synchronize(); });
+}
+
+strobe_status strobe_context_set_deterministic(strobe_context* context, int32_t is_deterministic) {
+  return guarded([&] { context_of(context).set_deterministic(is_deterministic != 0); });
+}
 
 strobe_status strobe_context_set_attention(strobe_context* context, const char* name) {
   return guarded([&] {
@@ -195,17 +254,19 @@ strobe_status strobe_set_threads(int32_t threads) {
 strobe_status strobe_attention_forward(strobe_context* context, const strobe_attention* attention,
                                        void* stream) {
   return guarded([&] {
-    check_stream(stream);
-    attention_forward(context_of(context),
-                      common_from<AttentionForward>(known_fields("attention", attention)));
+    const Call call(context, stream);
+    Context& ctx = call.context();
+    attention_forward(ctx,
+                      common_from<AttentionForward>(ctx, known_fields("attention", attention)));
   });
 }
 
 strobe_status strobe_attention_backward(strobe_context* context, const strobe_attention* attention,
                                         void* stream) {
   return guarded([&] {
-    check_stream(stream);
-    attention_backward(context_of(context), backward_from(known_fields("attention", attention)));
+    const Call call(context, stream);
+    Context& ctx = call.context();
+    attention_backward(ctx, backward_from(ctx, known_fields("attention", attention)));
   });
 }
 
@@ -237,15 +298,15 @@ strobe_status strobe_attention_implementation(strobe_context* context,
 strobe_status strobe_attention_decode(strobe_context* context, const strobe_decode* decode,
                                       void* stream) {
   return guarded([&] {
-    check_stream(stream);
+    const Call call(context, stream);
+    const TensorReader tensor(call.context());
     const strobe_decode d = known_fields("decode", decode);
-    attention_decode(context_of(context),
-                     {.q = tensor_from("q", d.q),
-                      .k_cache = tensor_from("k_cache", d.k_cache),
-                      .v_cache = tensor_from("v_cache", d.v_cache),
-                      .cache_lengths = tensor_from("cache_lengths", d.cache_lengths),
-                      .out = tensor_from("out", d.out),
-                      .scale = d.scale,
-                      .mask = mask_from(d.mask, d.window_left, d.window_right)});
+    attention_decode(call.context(), {.q = tensor("q", d.q),
+                                      .k_cache = tensor("k_cache", d.k_cache),
+                                      .v_cache = tensor("v_cache", d.v_cache),
+                                      .cache_lengths = tensor("cache_lengths", d.cache_lengths),
+                                      .out = tensor("out", d.out),
+                                      .scale = d.scale,
+                                      .mask = mask_from(d.mask, d.window_left, d.window_right)});
   });
 }

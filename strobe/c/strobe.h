@@ -70,18 +70,28 @@ STROBE_API strobe_tensor strobe_tensor_of(void* data, strobe_dtype dtype, int32_
                                           const int64_t* shape);
 
 /* Where calls run, and the memory they work in, which is kept from call to call. A context is used
- * by one thread at a time; several contexts may be used at once. Calls use many threads inside. */
+ * by one thread at a time; several contexts may be used at once. Calls use many threads inside.
+ *
+ * On a GPU, all tensors lie in its memory, and calls return once their work is in order on a
+ * stream; the caller's current device stays what it is. Calls of one context share its memory:
+ * whoever gives them more than one stream has to keep these in order. */
 typedef struct strobe_context strobe_context;
-STROBE_API strobe_status strobe_context_create(const char* device, /* "cpu" */
+STROBE_API strobe_status strobe_context_create(const char* device, /* "cpu", "cuda" or "cuda:N" */
                                                strobe_context** context);
 STROBE_API void strobe_context_destroy(strobe_context* context); /* NULL is allowed */
+/* Waits for what was put on the context's own stream. */
+STROBE_API strobe_status strobe_context_synchronize(strobe_context* context);
+/* Not 0: backward gives the same bits each time, where a GPU has a faster way that does not. */
+STROBE_API strobe_status strobe_context_set_deterministic(strobe_context* context,
+                                                          int32_t is_deterministic);
 /* "any" (whatever is faster, as at first), "standard", "flash", or one implementation by name. */
 STROBE_API strobe_status strobe_context_set_attention(strobe_context* context, const char* name);
 /* Threads of all calls of this process, at least 1. */
 STROBE_API strobe_status strobe_set_threads(int32_t threads);
 
 /* The arguments of attention. Absent tensors (all zero) are optional unless a call needs them. The
- * last dimension of every tensor is contiguous; f32 or bf16, all alike, unless it says otherwise.
+ * last dimension of every tensor is contiguous; f32, bf16 or (on a GPU) f16, all alike, unless it
+ * says otherwise.
  * B sequences, Tq queries and Tk keys, Hq query heads, Hkv key/value heads, D of a head. */
 typedef struct strobe_attention {
   size_t struct_size;
@@ -111,6 +121,7 @@ typedef struct strobe_attention {
   /* Of backward only. */
   strobe_tensor dout;       /* like out */
   strobe_tensor dq, dk, dv; /* like q, k, v               set */
+  strobe_tensor dbias;      /* f32 in the bias' shape, or absent   set */
 } strobe_attention;
 
 /* Zero but for struct_size: the scale and the tensors must be set. */
@@ -121,7 +132,9 @@ static inline strobe_attention strobe_attention_init(void) {
   return attention;
 }
 
-/* `stream` is a cudaStream_t on a GPU, and NULL on the CPU, where calls return when done. */
+/* `stream` is a cudaStream_t on a GPU, of its device, or NULL: the context's own. On the CPU it is
+ * NULL, and calls return when done. A call may be recorded in a CUDA graph once the same one has
+ * run before, so that its memory is there. */
 STROBE_API strobe_status strobe_attention_forward(strobe_context* context,
                                                   const strobe_attention* attention, void* stream);
 STROBE_API strobe_status strobe_attention_backward(strobe_context* context,
@@ -129,7 +142,8 @@ STROBE_API strobe_status strobe_attention_backward(strobe_context* context,
 
 /* How large `saved` must be for a backward to follow; how much of the context's memory a forward
  * and a backward take while they run, at most; and the name of what would run, which belongs to the
- * library. They read shapes, options and cu_seqlens. */
+ * library. They read shapes and options, and cu_seqlens on the CPU; on a GPU they take for packed
+ * sequences what the worst lengths would need. */
 STROBE_API strobe_status strobe_attention_saved_bytes(strobe_context* context,
                                                       const strobe_attention* attention,
                                                       int64_t* bytes);
@@ -146,10 +160,11 @@ typedef struct strobe_decode {
   float scale;
   strobe_mask mask; /* causal or window */
   int64_t window_left, window_right;
-  strobe_tensor q;                /* [B, Tq, Hq, D] f32 or bf16 */
-  strobe_tensor k_cache, v_cache; /* [B, capacity, Hkv, D], f32, f16 or bf16; bf16 with bf16 q */
-  strobe_tensor cache_lengths;    /* i32 [B]: keys of each sequence, the newest Tq included */
-  strobe_tensor out;              /* like q                set */
+  strobe_tensor q; /* [B, Tq, Hq, D] f32, bf16 or (on a GPU) f16 */
+  /* [B, capacity, Hkv, D], f32, f16 or bf16 with q in f32, else as q */
+  strobe_tensor k_cache, v_cache;
+  strobe_tensor cache_lengths; /* i32 [B]: keys of each sequence, the newest Tq included */
+  strobe_tensor out;           /* like q                set */
 } strobe_decode;
 static inline strobe_decode strobe_decode_init(void) {
   strobe_decode decode;

@@ -168,6 +168,36 @@ static void test_decode(strobe_context* context, Memory* m) {
   EXPECT_FAILS(strobe_attention_decode(context, &d, NULL), STROBE_ERROR, "10");
 }
 
+/* The bias' gradient: a constant added to a row of scores changes nothing, so each row adds up to 0. */
+static void test_bias(strobe_context* context, Memory* m) {
+  enum { kScores = kHeads * kTimeQ * kTimeK };
+  static float bias[kScores], dbias[kScores];
+  const int64_t shape[4] = {1, kHeads, kTimeQ, kTimeK};
+  fill(bias, kScores, 5);
+  strobe_attention a = attention_on(m);
+  a.bias = strobe_tensor_of(bias, STROBE_F32, 4, shape);
+  a.dbias = strobe_tensor_of(dbias, STROBE_F32, 4, shape);
+  EXPECT(strobe_context_set_attention(context, "standard") == STROBE_OK);
+  int64_t bytes = 0;
+  EXPECT(strobe_attention_saved_bytes(context, &a, &bytes) == STROBE_OK);
+  const int64_t words = (bytes + 3) / 4;
+  float* saved = malloc((size_t)bytes + 4);
+  a.saved = strobe_tensor_of(saved, STROBE_F32, 1, &words);
+  EXPECT(strobe_attention_forward(context, &a, NULL) == STROBE_OK);
+  EXPECT(strobe_attention_backward(context, &a, NULL) == STROBE_OK);
+  free(saved);
+  double largest = 0;
+  for (int row = 0; row < kHeads * kTimeQ; ++row) {
+    double sum = 0;
+    for (int j = 0; j < kTimeK; ++j) {
+      sum += dbias[row * kTimeK + j];
+      largest = fmax(largest, fabs(dbias[row * kTimeK + j]));
+    }
+    EXPECT(fabs(sum) <= 1e-5);
+  }
+  EXPECT(largest > 0.01);
+}
+
 static void* expect_no_error(void* unused) {
   EXPECT(strcmp(strobe_last_error(), "") == 0);
   return unused;
@@ -176,6 +206,8 @@ static void* expect_no_error(void* unused) {
 static void test_errors(strobe_context* context, Memory* m) {
   strobe_context* none = NULL;
   EXPECT_FAILS(strobe_context_create("tpu", &none), STROBE_ERROR, "device is 'tpu'");
+  EXPECT_FAILS(strobe_context_create(NULL, &none), STROBE_ERROR, "device is 'NULL'");
+  EXPECT_FAILS(strobe_context_create("cuda:99", &none), STROBE_ERROR, "cuda");
   EXPECT_FAILS(strobe_context_create("cpu", NULL), STROBE_ERROR, "context is NULL");
   EXPECT(none == NULL);
   strobe_context_destroy(NULL);
@@ -236,9 +268,11 @@ int main(void) {
   EXPECT(strobe_context_create("cpu", &context) == STROBE_OK);
   if (context == NULL) return 1;
   EXPECT(strobe_set_threads(2) == STROBE_OK);
+  EXPECT(strobe_context_set_deterministic(context, 1) == STROBE_OK);
   test_forward_and_backward(context, &memory, "flash");
   test_forward_and_backward(context, &memory, "standard");
   test_dropout(context, &memory);
+  test_bias(context, &memory);
   test_decode(context, &memory);
   test_older_struct(context, &memory);
   test_errors(context, &memory);

@@ -131,6 +131,12 @@ void* allocate_pinned(int64_t bytes) {
 
 void release_pinned(void* memory) { cudaFreeHost(memory); }
 
+int current() {
+  int index = 0;
+  cuda_check(cudaGetDevice(&index), "asking for the current GPU");
+  return index;
+}
+
 void use(int index) { cuda_check(cudaSetDevice(index), "choosing a GPU"); }
 
 void* make_stream(int index) {

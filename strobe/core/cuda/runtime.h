@@ -23,7 +23,8 @@ int64_t free_bytes(int index);
 void* allocate_pinned(int64_t bytes);  // host memory that copies to and from asynchronously
 void release_pinned(void* memory);
 
-void use(int index);  // as the thread's current device
+int current();        // the thread's current device
+void use(int index);  // as that
 void* make_stream(int index);
 void destroy_stream(void* stream);
 void synchronize(void* stream);
