@@ -114,9 +114,11 @@ void TrainingStep::plan() {
 
 StepOutcome TrainingStep::run(std::span<const Gpt2Batch> batches,
                               std::span<const Gpt2TrainingPass> passes, double learning_rate) {
-  // A recorded pass has no times of its parts: attention's is that of the last one before.
+  // A recorded pass has no times of its parts: attention's is that of the last step before. The
+  // first step loads kernels and is not replayed either.
+  const bool is_first = steps_run_++ == 0;
   const double attention_before = ctx_.seconds_in("attention");
-  ctx_.set_timing(!first_pass_.is_recorded());
+  ctx_.set_timing(!is_first && !first_pass_.is_recorded());
   const int64_t words = words_.numel(), positions = losses_.numel();
   for (int64_t i = 0; i < micro_batches_; ++i) {
     const Tensor host = host_words_[i]->tensor(DType::i32, {words});
@@ -125,7 +127,11 @@ StepOutcome TrainingStep::run(std::span<const Gpt2Batch> batches,
     write_inputs(inputs_in(host, sizes_), config_, batches[i], &pass);
     host.as<int32_t>()[words - 1] = std::bit_cast<int32_t>(static_cast<float>(learning_rate));
     copy(ctx_, host, words_);
-    (i == 0 ? first_pass_ : further_pass_).run(ctx_, [&] { compute_gradients(i > 0); });
+    if (is_first) {
+      compute_gradients(i > 0);
+    } else {
+      (i == 0 ? first_pass_ : further_pass_).run(ctx_, [&] { compute_gradients(i > 0); });
+    }
     copy(ctx_, losses_, host_losses_.tensor(DType::f32, {positions}, i * positions * kWordBytes));
   }
   update_.run(ctx_, [&] { update(); });

@@ -67,6 +67,7 @@ class TrainingStep {
   GradScaler scaler_;
   AdamWStep optimizer_;
   Graph first_pass_, further_pass_, update_;
+  int64_t steps_run_ = 0;
   double attention_seconds_ = 0;
 };
 
