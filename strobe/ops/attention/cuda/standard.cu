@@ -1,32 +1,18 @@
 // The textbook algorithm on a GPU: S = QKᵀ in memory, softmax row by row, O = (Z∘P)V, and P kept
 // for the backward pass. Matrix products by cuBLAS, batched over heads and sequences, some at a
-// time (standard_plan.h); between them one kernel (standard_softmax.cuh).
+// time (standard_plan.h); between them one kernel (standard_softmax*.cu).
 // docs/attention_backward.md has the equations.
 #include "strobe/ops/attention/cuda/standard.h"
 
 #include "strobe/core/copy.h"
 #include "strobe/ops/attention/cuda/make_params.h"
-#include "strobe/ops/attention/cuda/standard_products.h"
-#include "strobe/ops/attention/cuda/standard_softmax.cuh"
+#include "strobe/ops/attention/cuda/standard_products.cuh"
+#include "strobe/ops/attention/cuda/standard_softmax.h"
 
 namespace strobe {
 namespace {
 
 constexpr int kThreads = 256;
-
-// Calls f(RowLayout{}) with the fewest threads that hold a row of `keys` scores in registers.
-template <class F>
-void with_row_layout(int64_t keys, F&& f) {
-  using Warp = RowLayout<kWarpSize, 4>;
-  using Block = RowLayout<128, 4>;
-  if (keys <= Warp::kTile) return f(Warp{});
-  if (keys <= Block::kTile) return f(Block{});
-  f(RowLayout<512, 4>{});
-}
-
-unsigned blocks_for(int64_t count, int64_t per_block) {
-  return static_cast<unsigned>((count + per_block - 1) / per_block);
-}
 
 template <class T>
 Tensor allocate(Context& ctx, int64_t elements) {
@@ -79,20 +65,13 @@ BthdView<const T> clean_copy(Context& ctx, const StandardPlan& plan, const Tenso
   return bthd_view<const T>(copy);
 }
 
-void check_row_stride(const char* name, const Tensor& x) {
+// What cuBLAS takes: rows without overlap, at addresses that its kernels can load from.
+template <class T>
+void check_rows(const char* name, const Tensor& x) {
   check(x.shape[1] <= 1 || x.strides[1] >= x.shape[3], name, " has stride ", x.strides[1],
         " from row to row, cuda_standard takes at least head_dim, ", x.shape[3]);
-}
-
-template <class T>
-void softmax(Context& ctx, const StandardSoftmaxParams<T>& params) {
-  with_row_layout(params.call.seq_k, [&](auto layout) {
-    using Layout = decltype(layout);
-    const int64_t groups = int64_t{params.shape.pairs} * quads_of(params.call.seq_q);
-    launch(ctx, attention_softmax_standard_kernel<Layout, T>,
-           {.grid = dim3(blocks_for(groups, Layout::kRowsPerBlock)), .block = dim3(Layout::kBlock)},
-           params);
-  });
+  check(bthd_view<T>(x).has_aligned_rows, name, " at ", x.data, " with strides ", x.strides,
+        ": cuda_standard takes rows at multiples of 16 bytes");
 }
 
 template <class T>
@@ -104,7 +83,7 @@ void run_forward(Context& ctx, const AttentionForward& args) {
     set_zero<T>(ctx, args.out);
     params.shape = {.heads = call.heads_q, .pairs = static_cast<int>(plan.pairs())};
     params.call.seq_k = 0;
-    return softmax(ctx, params);
+    return standard_softmax(ctx, params);
   }
   const Arena::Scope scope(ctx.arena());
   const Tensor scores = allocate<float>(ctx, plan.chunk_elements());
@@ -130,7 +109,7 @@ void run_forward(Context& ctx, const AttentionForward& args) {
     products.multiply(range, {plan.seq_q, plan.seq_k, plan.head_dim}, q, k.transposed(), s);
     params.shape = shape;
     params.probs = saved == nullptr ? nullptr : saved + range.first * plan.pair_elements;
-    softmax(ctx, params);
+    standard_softmax(ctx, params);
     products.multiply(range, {plan.seq_q, plan.head_dim, plan.seq_k}, w, values, out);
   });
 }
@@ -241,13 +220,7 @@ void run_backward(Context& ctx, const AttentionBackward& args) {
     products.multiply(range, {plan.seq_q, plan.seq_k, plan.head_dim}, dout, v.transposed(), dp);
     params.shape = shape;
     params.probs = saved + range.first * plan.pair_elements;
-    with_row_layout(plan.seq_k, [&](auto layout) {
-      using Layout = decltype(layout);
-      launch(ctx, attention_softmax_backward_standard_kernel<Layout, T>,
-             {.grid = dim3(blocks_for(range.count * plan.seq_q, Layout::kRowsPerBlock)),
-              .block = dim3(Layout::kBlock)},
-             params);
-    });
+    standard_softmax_backward(ctx, params);
     dv.set(ctx, products, range, w, kept_dout, 1);
     products.multiply(range, {plan.seq_q, plan.head_dim, plan.seq_k}, ds, kept_k, dq, call.scale);
     dk.set(ctx, products, range, ds, kept_q, call.scale);
@@ -270,24 +243,28 @@ int64_t workspace_bytes(const AttentionProblem& problem) {
 }
 
 void forward(Context& ctx, const AttentionForward& args) {
-  for (const auto& [name, x] :
-       {std::pair{"q", args.q}, {"k", args.k}, {"v", args.v}, {"out", args.out}}) {
-    check_row_stride(name, x);
-  }
-  with_float_type(args.q.dtype, [&](auto type) { run_forward<decltype(type)>(ctx, args); });
+  with_float_type(args.q.dtype, [&](auto type) {
+    using T = decltype(type);
+    check_rows<T>("q", args.q);
+    check_rows<T>("k", args.k);
+    check_rows<T>("v", args.v);
+    check_rows<T>("out", args.out);
+    run_forward<T>(ctx, args);
+  });
 }
 
 void backward(Context& ctx, const AttentionBackward& args) {
-  for (const auto& [name, x] : {std::pair{"q", args.q},
-                                {"k", args.k},
-                                {"v", args.v},
-                                {"dout", args.dout},
-                                {"dq", args.dq},
-                                {"dk", args.dk},
-                                {"dv", args.dv}}) {
-    check_row_stride(name, x);
-  }
-  with_float_type(args.q.dtype, [&](auto type) { run_backward<decltype(type)>(ctx, args); });
+  with_float_type(args.q.dtype, [&](auto type) {
+    using T = decltype(type);
+    check_rows<T>("q", args.q);
+    check_rows<T>("k", args.k);
+    check_rows<T>("v", args.v);
+    check_rows<T>("dout", args.dout);
+    check_rows<T>("dq", args.dq);
+    check_rows<T>("dk", args.dk);
+    check_rows<T>("dv", args.dv);
+    run_backward<T>(ctx, args);
+  });
 }
 
 }  // namespace

@@ -2,6 +2,8 @@
 
 #include <vector>
 
+#include <optional>
+
 #include "strobe/gpu/cublas.h"
 #include "strobe/ops/attention/cuda/standard_memory.cuh"
 #include "strobe/ops/attention/cuda/standard_plan.h"
@@ -71,7 +73,7 @@ class StandardProducts {
     const auto blocks = static_cast<unsigned>((arrays_.pairs + kThreads - 1) / kThreads);
     launch(ctx_, set_addresses_kernel, {.grid = dim3(blocks), .block = dim3(kThreads)}, arrays_,
            reinterpret_cast<char**>(addresses_.data));
-    if (!ctx_.is_planning()) handle_ = cublas_handle(ctx_, workspace_);
+    if (!ctx_.is_planning()) handle_.emplace(ctx_, workspace_);
   }
 
   struct Range {
@@ -94,12 +96,13 @@ class StandardProducts {
              range.first;
     };
     const auto narrow = [](int64_t n) { return static_cast<int>(n); };
-    cublas_check(cublasGemmBatchedEx(handle_, operation(b), operation(a), narrow(size.columns),
-                                     narrow(size.rows), narrow(size.depth), &factor, at(b), b.type,
-                                     narrow(b.row_stride), at(a), a.type, narrow(a.row_stride),
-                                     &sum_factor, at(c), c.type, narrow(c.row_stride),
-                                     narrow(range.count), CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT),
-                 "multiplying matrices of attention");
+    cublas_check(
+        cublasGemmBatchedEx(handle_->get(), operation(b), operation(a), narrow(size.columns),
+                            narrow(size.rows), narrow(size.depth), &factor, at(b), b.type,
+                            narrow(b.row_stride), at(a), a.type, narrow(a.row_stride), &sum_factor,
+                            at(c), c.type, narrow(c.row_stride), narrow(range.count),
+                            CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT),
+        "multiplying matrices of attention");
   }
 
  private:
@@ -118,7 +121,7 @@ class StandardProducts {
   Context& ctx_;
   MatrixArrays arrays_;
   Tensor addresses_, workspace_;
-  cublasHandle_t handle_ = nullptr;
+  std::optional<CublasHandle> handle_;
 };
 
 }  // namespace strobe
