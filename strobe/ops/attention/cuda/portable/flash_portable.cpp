@@ -1,0 +1,74 @@
+#include "strobe/ops/attention/cuda/portable/flash_portable.h"
+
+#include "strobe/ops/attention/cuda/portable/flash_decode.h"
+
+namespace strobe {
+
+std::span<const PortableVariant<AttentionForward>> flash_forward_variants() {
+  static constexpr PortableVariant<AttentionForward> kVariants[] = {
+#include "strobe/ops/attention/cuda/variants/launch_attention_forward_flash_portable.inc"
+  };
+  return kVariants;
+}
+
+namespace {
+
+constexpr int capability_of(PortableArch arch) { return arch == PortableArch::sm75 ? 75 : 80; }
+
+template <PortableArch kArch>
+std::string why_not(const AttentionProblem& p, const Device& device) {
+  std::string reason = why_not_cuda(device, capability_of(kArch));
+  if (!reason.empty()) return reason;
+  if (find_variant(flash_forward_variants(), p.dtype, p.head_dim, kArch) != nullptr) return "";
+  int64_t largest = 0;
+  for (const auto& variant : flash_forward_variants()) {
+    if (variant.arch == kArch && variant.dtype == p.dtype) {
+      largest = std::max<int64_t>(largest, variant.head_dim);
+    }
+  }
+  if (largest > 0) {
+    return fmt::format("head_dim is {}, compiled are those up to {}", p.head_dim, largest);
+  }
+  if (kArch == PortableArch::sm75 && p.dtype == DType::bf16) {
+    return "bf16 needs compute capability 8.0";
+  }
+  return fmt::format("no kernels for {} of compute capability {} are compiled", p.dtype,
+                     kArch == PortableArch::sm75 ? "7.5" : "8.0 and newer");
+}
+
+template <PortableArch kArch>
+int64_t workspace_bytes(const AttentionProblem& p) {
+  if (p.is_decode) return flash_decode_workspace_bytes(p);
+  return p.needs_backward ? flash_backward_workspace_bytes(p, kArch) : 0;
+}
+
+int64_t saved_bytes(const AttentionProblem&) { return 0; }
+
+template <PortableArch kArch>
+void forward(Context& ctx, const AttentionForward& args) {
+  find_variant(flash_forward_variants(), args.q.dtype, args.q.shape[3], kArch)->launch(ctx, args);
+}
+
+template <PortableArch kArch>
+void backward(Context& ctx, const AttentionBackward& args) {
+  flash_backward(ctx, args, kArch);
+}
+
+template <PortableArch kArch>
+constexpr AttentionImpl row(std::string_view name) {
+  return {.name = name,
+          .algorithm = Algorithm::flash,
+          .why_not = &why_not<kArch>,
+          .saved_bytes = &saved_bytes,
+          .workspace_bytes = &workspace_bytes<kArch>,
+          .forward = &forward<kArch>,
+          .backward = &backward<kArch>,
+          .decode = &flash_decode};
+}
+
+}  // namespace
+
+const AttentionImpl kCudaFlashPortable = row<PortableArch::sm80>("cuda_flash_portable");
+const AttentionImpl kCudaFlashSm75 = row<PortableArch::sm75>("cuda_flash_sm75");
+
+}  // namespace strobe
