@@ -4,9 +4,9 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
-#include <set>
 
 #include "strobe/core/progress.h"
+#include "strobe/report/html_bench_groups.h"
 #include "strobe/report/html_chart.h"
 #include "strobe/report/html_sections.h"
 #include "strobe/report/units.h"
@@ -14,131 +14,63 @@
 namespace strobe {
 namespace {
 
-// One implementation's time on one problem.
-struct Timing {
-  const Json* row;
-  std::string impl;
-  double ms = 0;
-};
-
-// What was timed, in all but the implementation.
-struct Problem {
-  std::string title;  // shared by the problems of one chart: "attention, forward, f32, causal, …"
-  double batch = 0, length = 0;  // 0: it has none
-  bool operator<(const Problem& other) const {
-    return std::tie(title, length, batch) < std::tie(other.title, other.length, other.batch);
-  }
-};
-
-// Sizes that a row does not have are 0: they are compared, which NaN cannot be.
-double number_or_zero(const Json& row, const char* field) {
-  const double value = number_or_nan(row, field);
-  return std::isfinite(value) ? value : 0;
+std::string row_name(const BenchProblem& problem, const BenchTiming& timing) {
+  if (problem.length == 0) return timing.impl;
+  return fmt::format("B={} T={}  {}", problem.batch, problem.length, timing.impl);
 }
 
-// Which fields of the machine tell rows apart. A peer's row may leave them out.
-struct Machines {
-  std::set<std::string> cpus, threads;
-
-  explicit Machines(const std::vector<ResultsFile>& files) {
-    for (const ResultsFile& file : files) {
-      for (const Json& row : file.benches) {
-        cpus.insert(text_or_empty(row, "cpu"));
-        threads.insert(text_or_empty(row, "threads"));
-      }
-    }
-    cpus.erase("");
-    threads.erase("");
-  }
-};
-
-std::string title_of(const Json& row, const Machines& machines, const Words& say) {
-  std::string title = say.word(text_or_empty(row, "op"));
-  const auto add = [&](const std::string& text) {
-    if (!text.empty()) title += " · " + text;
-  };
-  add(say.word(text_or_empty(row, "pass")));
-  add(text_or_empty(row, "dtype"));
-  add(text_or_empty(row, "text"));
-  add(say.word(text_or_empty(row, "mask")));
-  if (row.contains("window_left")) {
-    add(say("{0} keys before, {1} after", text_or_empty(row, "window_left"),
-            text_or_empty(row, "window_right")));
-  }
-  const double heads = number_or_nan(row, "heads_q"), kv_heads = number_or_nan(row, "heads_kv");
-  if (std::isfinite(heads)) {
-    add(kv_heads == heads ? fmt::format("H={}", heads) : fmt::format("H={}/{}", heads, kv_heads));
-    add(fmt::format("D={}", number_or_nan(row, "head_dim")));
-  }
-  const double layers = number_or_nan(row, "n_layer");
-  if (std::isfinite(layers)) {
-    add(say("{0} layers, width {1}", layers, number_or_nan(row, "n_embd")));
-  }
-  const double dropout = number_or_nan(row, "dropout");
-  if (dropout > 0) add(say("dropout {0}", dropout));
-  const double keys = number_or_nan(row, "seq_k"), queries = number_or_nan(row, "seq_q");
-  if (std::isfinite(keys) && keys != queries) add(say("{0} keys", keys));
-  if (machines.cpus.size() > 1) add(text_or_empty(row, "cpu"));
-  const std::string threads = text_or_empty(row, "threads");
-  if (machines.threads.size() > 1 && !threads.empty()) {
-    add(threads == "1" ? say("one thread") : say("{0} threads", threads));
-  }
-  return title;
-}
-
-using Timings = std::map<Problem, std::vector<Timing>>;
-
-// The timings of one title, by problem.
-using Group = std::vector<std::pair<Problem, std::vector<Timing>>>;
-
-std::vector<Group> groups_of(const std::vector<ResultsFile>& files, const Words& say) {
-  const Machines machines(files);
-  std::vector<std::string> order;  // titles as they come
-  std::map<std::string, Timings> by_title;
-  for (const ResultsFile& file : files) {
-    for (const Json& row : file.benches) {
-      const double ms = number_or_nan(row, "ms_median");
-      if (!(ms > 0)) continue;
-      const Problem problem{title_of(row, machines, say), number_or_zero(row, "batch"),
-                            number_or_zero(row, "seq_q")};
-      if (!by_title.contains(problem.title)) order.push_back(problem.title);
-      by_title[problem.title][problem].push_back({&row, text_or_empty(row, "impl"), ms});
-    }
-  }
-  std::vector<Group> groups;
-  for (const std::string& title : order) {
-    groups.emplace_back(by_title[title].begin(), by_title[title].end());
-  }
-  return groups;
-}
-
-// Of what has no arithmetic to count: the times.
-Markup time_bars(const Group& group, Palette& palette) {
-  BarChart chart{.title = group[0].first.title};
+// A figure of each timing of a group, as bars; those without it are left out.
+Markup bars(const BenchGroup& group, const std::string& title, const char* field,
+            std::string (*text)(double), Palette& palette) {
+  BarChart chart{.title = title};
   for (const auto& [problem, timings] : group) {
-    for (const Timing& timing : timings) {
-      chart.bars.push_back({.name = timing.impl,
+    for (const BenchTiming& timing : timings) {
+      const double value = number_or_nan(*timing.row, field);
+      if (!std::isfinite(value)) continue;
+      chart.bars.push_back({.name = row_name(problem, timing),
                             .colour = palette.colour_of(timing.impl),
-                            .value = timing.ms,
-                            .part = timing.ms,
-                            .value_text = milliseconds_text(timing.ms)});
-      chart.description += timing.impl + ": " + chart.bars.back().value_text + ". ";
+                            .value = value,
+                            .part = value,
+                            .value_text = text(value)});
+      chart.description += chart.bars.back().name + ": " + chart.bars.back().value_text + ". ";
     }
   }
-  return figure(chart);
+  return chart.bars.empty() ? Markup() : figure(chart);
 }
 
-Markup bench_chart(const Group& group, const Words& say, Palette& palette) {
+// Of training steps: what one takes in time and in memory.
+Markup training_charts(const BenchGroup& group, const Words& say, Palette& palette) {
+  const std::string& title = group[0].first.title;
+  return bars(group, title, "ms_median", milliseconds_text, palette) +
+         bars(group, title + " · " + say("peak memory"), "peak_total_bytes", bytes_text, palette);
+}
+
+// Speeds of a GPU are thousands of a CPU's.
+struct SpeedUnit {
+  double gflops;
+  std::string name;
+};
+SpeedUnit speed_unit(const BenchGroup& group) {
+  return is_gpu_row(*group[0].second[0].row) ? SpeedUnit{1000, "TFLOP/s"} : SpeedUnit{1, "GFLOP/s"};
+}
+
+Markup bench_chart(const BenchGroup& group, const Words& say, Palette& palette) {
+  const Json& any = *group[0].second[0].row;
+  if (text_or_empty(any, "op") == "train") return training_charts(group, say, palette);
+  const SpeedUnit unit = speed_unit(group);
   LineChart chart{.title = group[0].first.title,
                   .x_title = say("length T"),
-                  .y_title = say("GFLOP/s, more is faster"),
+                  .y_title = say("{0}, more is faster", unit.name),
                   .is_log_x = true,
                   .is_from_zero = true,
                   .has_all_x = true};
   std::vector<Series>& series = chart.series;
-  Series matmul{say("matrix product (oneDNN)"), kChartColours - 1, {}, Series::Look::dashed};
+  Series matmul{is_gpu_row(any) ? say("matrix product (cuBLASLt)") : say("matrix product (oneDNN)"),
+                kChartColours - 1,
+                {},
+                Series::Look::dashed};
   for (const auto& [problem, timings] : group) {
-    for (const Timing& timing : timings) {
+    for (const BenchTiming& timing : timings) {
       const double gflops = number_or_nan(*timing.row, "gflops");
       if (!std::isfinite(gflops)) continue;
       auto found = std::ranges::find(series, timing.impl, &Series::name);
@@ -148,22 +80,24 @@ Markup bench_chart(const Group& group, const Words& say, Palette& palette) {
       }
       // Several batches of one length: the curve keeps the first.
       if (found->points.empty() || found->points.back().x < problem.length) {
-        found->points.push_back({problem.length, gflops});
+        found->points.push_back({problem.length, gflops / unit.gflops});
       }
       const double rate = number_or_nan(*timing.row, "matmul_gflops");
       const bool is_ours = !timing.row->contains("peer");
       if (is_ours && std::isfinite(rate) &&
           (matmul.points.empty() || matmul.points.back().x < problem.length)) {
-        matmul.points.push_back({problem.length, rate});
+        matmul.points.push_back({problem.length, rate / unit.gflops});
       }
     }
   }
   for (const Series& s : series) {
     double best = 0;
     for (const ChartPoint& p : s.points) best = std::max(best, p.y);
-    chart.description += say("{0}: up to {1} GFLOP/s. ", s.name, fmt::format("{:.0f}", best));
+    chart.description +=
+        say("{0}: up to {1} {2}. ", s.name, fmt::format("{:.0f}", best), unit.name);
   }
-  if (series.empty()) return time_bars(group, palette);
+  // Of what has no arithmetic to count: the times.
+  if (series.empty()) return bars(group, chart.title, "ms_median", milliseconds_text, palette);
   if (!matmul.points.empty()) series.push_back(std::move(matmul));
   return figure(chart);
 }
@@ -173,6 +107,7 @@ struct BenchColumn {
   std::vector<const char*> fields;  // added up, or with `is_range` from the first to the last
   std::string (*text)(double);
   bool is_range = false;
+  double unit = 1;
 
   bool is_in(const Json& row) const {
     return std::ranges::all_of(
@@ -186,46 +121,43 @@ struct BenchColumn {
     }
     double sum = 0;
     for (const char* field : fields) sum += number_or_nan(row, field);
-    return data(sum, text(sum));
+    return data(sum, text(sum / unit));
   }
 };
 
 std::string whole_text(double value) { return fmt::format("{:.0f}", value); }
 
 // Columns that no row of the group fills are left out.
-std::vector<BenchColumn> columns_of(const Group& group, const Words& say) {
+std::vector<BenchColumn> columns_of(const BenchGroup& group, const Words& say) {
+  const SpeedUnit speed = speed_unit(group);
   std::vector<BenchColumn> columns = {
       {say("median"), {"ms_median"}, milliseconds_text},
       {say("10th to 90th percentile"), {"ms_p10", "ms_p90"}, milliseconds_text, true},
-      {"GFLOP/s", {"gflops"}, whole_text},
+      {speed.name, {"gflops"}, whole_text, false, speed.gflops},
       {say("of matrix product"), {"ratio"}, percent_text},
       {say("tokens per second"), {"tokens_per_s"}, short_number},
       {"MB/s", {"mb_per_s"}, factor_text},
       {say("memory"), {"saved_bytes", "workspace_bytes"}, bytes_text},
       {say("peak memory"), {"peak_total_bytes"}, bytes_text},
-      {say("error"), {"max_err"}, power_text}};
+      {say("error"), {"max_err"}, power_text},
+      {say("error, root mean square"), {"rms_err"}, power_text}};
   std::erase_if(columns, [&](const BenchColumn& column) {
     return std::ranges::none_of(group, [&](const auto& problem) {
       return std::ranges::any_of(problem.second,
-                                 [&](const Timing& t) { return column.is_in(*t.row); });
+                                 [&](const BenchTiming& t) { return column.is_in(*t.row); });
     });
   });
   return columns;
 }
 
-std::string row_name(const Problem& problem, const Timing& timing) {
-  if (problem.length == 0) return timing.impl;
-  return fmt::format("B={} T={}  {}", problem.batch, problem.length, timing.impl);
-}
-
-Markup bench_table(const Group& group, const Words& say) {
+Markup bench_table(const BenchGroup& group, const Words& say) {
   const std::vector<BenchColumn> columns = columns_of(group, say);
   std::vector<std::string> head = {say("implementation")};
   for (const BenchColumn& column : columns) head.push_back(column.name);
   HtmlTable table(group[0].first.title, head);
   for (const auto& [problem, timings] : group) {
     table.add_rule();
-    for (const Timing& timing : timings) {
+    for (const BenchTiming& timing : timings) {
       std::vector<Markup> cells;
       for (const BenchColumn& column : columns) cells.push_back(column.cell(*timing.row));
       table.add(row_name(problem, timing), cells);
@@ -246,11 +178,11 @@ struct Race {
 
 // The implementation of a pass that the others are held against: flash where there is one, else
 // the first of Strobe's.
-std::string protagonist(const std::vector<const Group*>& groups) {
+std::string protagonist(const std::vector<const BenchGroup*>& groups) {
   std::string first;
-  for (const Group* group : groups) {
+  for (const BenchGroup* group : groups) {
     for (const auto& [problem, timings] : *group) {
-      for (const Timing& timing : timings) {
+      for (const BenchTiming& timing : timings) {
         if (timing.row->contains("peer")) continue;
         if (timing.impl.find("flash") != std::string::npos) return timing.impl;
         if (first.empty()) first = timing.impl;
@@ -260,14 +192,14 @@ std::string protagonist(const std::vector<const Group*>& groups) {
   return first;
 }
 
-std::map<std::string, Race> races_of(const std::vector<const Group*>& groups,
+std::map<std::string, Race> races_of(const std::vector<const BenchGroup*>& groups,
                                      const std::string& name) {
   std::map<std::string, Race> races;
-  for (const Group* group : groups) {
+  for (const BenchGroup* group : groups) {
     for (const auto& [problem, timings] : *group) {
-      const auto mine = std::ranges::find(timings, name, &Timing::impl);
+      const auto mine = std::ranges::find(timings, name, &BenchTiming::impl);
       if (mine == timings.end()) continue;
-      for (const Timing& timing : timings) {
+      for (const BenchTiming& timing : timings) {
         if (timing.impl != name) races[timing.impl].speedups.push_back(timing.ms / mine->ms);
       }
     }
@@ -275,10 +207,10 @@ std::map<std::string, Race> races_of(const std::vector<const Group*>& groups,
   return races;
 }
 
-std::vector<Sentence> bench_reading(const std::vector<Group>& groups, const Words& say) {
+std::vector<Sentence> bench_reading(const std::vector<BenchGroup>& groups, const Words& say) {
   std::vector<std::string> order;  // of operations and their passes
-  std::map<std::string, std::vector<const Group*>> passes;
-  for (const Group& group : groups) {
+  std::map<std::string, std::vector<const BenchGroup*>> passes;
+  for (const BenchGroup& group : groups) {
     const Json& any = *group[0].second[0].row;
     const std::string pass =
         say.word(text_or_empty(any, "op")) + ", " + say.word(text_or_empty(any, "pass"));
@@ -310,14 +242,14 @@ std::vector<Sentence> bench_reading(const std::vector<Group>& groups, const Word
 }  // namespace
 
 Section bench_section(const std::vector<ResultsFile>& files, const Words& say, Palette& palette) {
-  const std::vector<Group> groups = groups_of(files, say);
+  const std::vector<BenchGroup> groups = bench_groups(files, say);
   if (groups.empty()) return {};
   Section section{.title = say("Benchmarks"),
                   .about = say("Each time is a median; several problems are put together by the "
                                "geometric mean of their ratios."),
                   .reading = bench_reading(groups, say)};
   Markup charts, tables;
-  for (const Group& group : groups) {
+  for (const BenchGroup& group : groups) {
     charts += bench_chart(group, say, palette);
     tables += bench_table(group, say);
   }

@@ -31,6 +31,7 @@ struct Generation {
   std::string attention;
   std::string setting;  // equal for those that can be compared: "bf16, B=1, 64 + 128 tokens"
   Measured prefill_ms, token_ms, tokens_per_s;
+  Measured with_prompt;  // tokens per second, the prefill's time included
   double peak_bytes = 0;
   double runs = 0;
   std::string prompt;
@@ -54,6 +55,7 @@ Generation generation_of(const Json& row, const Words& say) {
                .prefill_ms = measured(row, "prefill_ms"),
                .token_ms = measured(row, "token_ms"),
                .tokens_per_s = measured(row, "tokens_per_s"),
+               .with_prompt = measured(row, "tokens_per_s_with_prompt"),
                .peak_bytes = number_or_nan(row, "peak_total_bytes"),
                .runs = number_or_nan(row, "runs"),
                .prompt = text_or_empty(row, "prompt"),
@@ -62,6 +64,8 @@ Generation generation_of(const Json& row, const Words& say) {
   const auto add = [&](const std::string& part) {
     g.setting += (g.setting.empty() ? "" : ", ") + part;
   };
+  const bool is_bench = text_or_empty(row, "kind") == "bench";
+  if (is_bench && row.contains("n_layer")) add(say("{0} layers", text_or_empty(row, "n_layer")));
   if (row.contains("batch")) add("B=" + text_or_empty(row, "batch"));
   if (row.contains("prompt_tokens")) {
     add(say("{0} + {1} tokens", text_or_empty(row, "prompt_tokens"),
@@ -149,7 +153,7 @@ Markup generation_table(const std::vector<Generation>& all, const Words& say) {
 }
 
 Markup generation_chart(const std::vector<Generation>& all, const std::string& title,
-                        const Measured Generation::*value, Palette& palette) {
+                        const Measured Generation::*value, const char* unit, Palette& palette) {
   BarChart chart{.title = title};
   for (const Generation& g : all) {
     const Measured& m = g.*value;
@@ -158,7 +162,7 @@ Markup generation_chart(const std::vector<Generation>& all, const std::string& t
                           .colour = palette.colour_of(g.attention),
                           .value = m.mean,
                           .part = m.mean,
-                          .value_text = spread_text(m) + " ms"});
+                          .value_text = spread_text(m) + unit});
     chart.description += chart.bars.back().name + ": " + chart.bars.back().value_text + ". ";
   }
   return chart.bars.empty() ? Markup() : figure(chart);
@@ -197,8 +201,10 @@ Section generation_section(const ResultsFile& file, const Words& say, Palette& p
                   .about = setting_of(file, say),
                   .reading = generation_reading(all, say)};
   const Markup charts =
-      generation_chart(all, say("Time per token"), &Generation::token_ms, palette) +
-      generation_chart(all, say("Time of the prefill"), &Generation::prefill_ms, palette);
+      generation_chart(all, say("Tokens per second, with the prompt"), &Generation::with_prompt, "",
+                       palette) +
+      generation_chart(all, say("Time per token"), &Generation::token_ms, " ms", palette) +
+      generation_chart(all, say("Time of the prefill"), &Generation::prefill_ms, " ms", palette);
   section.body = element("div", {{"class", "charts"}}, charts) + generation_table(all, say) +
                  texts_of(all, say);
   return section;

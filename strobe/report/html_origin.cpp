@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <set>
 
+#include "strobe/report/html_bench_groups.h"
 #include "strobe/report/html_sections.h"
 #include "strobe/report/units.h"
 
@@ -59,6 +60,7 @@ std::string provenance_command(const Json& row) {
 std::string bench_command(const Json& row) {
   const std::string op = text_or_empty(row, "op"), preset = text_or_empty(row, "preset");
   if (row.contains("peer")) {
+    if (is_gpu_row(row)) return "bench/peers/gpu_peers.py FILE --json FILE";
     const bool is_cpu_peer = op == "attention" || op == "train";
     return is_cpu_peer ? "bench/peers/cpu_peers.py FILE --json FILE" : "";
   }
@@ -76,6 +78,7 @@ std::string bench_command(const Json& row) {
                                                                 {"mask", "mask"},
                                                                 {"window_left", "window_left"},
                                                                 {"dropout", "dropout"},
+                                                                {"padded_keys", "padded_keys"},
                                                                 {"window_right", "window_right"}};
   constexpr std::pair<const char*, const char*> kTrain[] = {
       {"n_layer", "n_layer"},       {"n_head", "n_head"},
@@ -157,6 +160,13 @@ Markup facts_of(const ResultsFile& file, const Words& say) {
       joined({said("cpu"), counted("cores", "{0} cores"),
               threads == "1" ? say("one thread") : counted("threads", "{0} threads"), said("isa"),
               memory > 0 ? bytes_text(memory) : ""}));
+  const double gpu_memory = number_or_nan(row, "gpu_memory_bytes");
+  const auto named = [&](const char* name, const char* field) {
+    return said(field).empty() ? "" : fmt::format("{} {}", name, said(field));
+  };
+  add("GPU", joined({said("gpu"), gpu_memory > 0 ? bytes_text(gpu_memory) : "",
+                     named("CUDA", "cuda"), named("cuBLASLt", "cublaslt")}));
+  add(say("driver"), joined({said("driver"), named("CUDA", "driver_cuda")}));
   add(say("program"),
       joined({said("strobe").empty() ? "" : "Strobe " + said("strobe"),
               said("git").empty() ? "" : "git " + said("git"), said("build_type"), said("compiler"),

@@ -211,6 +211,64 @@ TEST_F(ReportPage, PeersStandBesideStrobe) {
                       "attention · forward · f32 · causal"});
 }
 
+TEST_F(ReportPage, RowsOfAGpuAreNotMixedWithThoseOfACpu) {
+  JsonRows rows;
+  const auto add = [&](const char* device, const char* impl, double gflops) -> Json& {
+    rows.push_back({{"kind", "bench"},
+                    {"op", "attention"},
+                    {"pass", "forward"},
+                    {"device", device},
+                    {"cpu", "Zen"},
+                    {"impl", impl},
+                    {"batch", 16},
+                    {"seq_q", 1024},
+                    {"seq_k", 1024},
+                    {"mask", "full"},
+                    {"ms_median", 1},
+                    {"gflops", gflops},
+                    {"matmul_gflops", 690e3},
+                    {"rms_err", 2e-3}});
+    if (std::string_view(device) == "cuda") rows.back()["gpu"] = "H100";
+    return rows.back();
+  };
+  add("cpu", "cpu_flash_avx2", 500);
+  add("cuda", "cuda_flash_portable", 300e3);
+  add("cuda", "torch_sdpa_cudnn", 250e3)["peer"] = "PyTorch";
+  add("cuda", "cuda_flash_portable", 200e3)["padded_keys"] = 256;
+  add("cuda", "cuda_flash_portable", 280e3)["deterministic"] = true;
+  const std::string html = page(rows);
+  expect(html, {"attention · forward · full · Zen", "attention · forward · full · H100",
+                "attention · forward · full · 25.0% of the keys are padding · H100",
+                "cuda_flash_portable, deterministic: up to 280 TFLOP/s.", "up to 500 GFLOP/s.",
+                "matrix product (cuBLASLt)", "<data value=\"300000\">300</data>",
+                "error, root mean square", "gpu_peers.py FILE"});
+}
+
+TEST_F(ReportPage, TrainingStepsOfPeersAreBars) {
+  JsonRows rows;
+  for (const auto& [impl, ms, bytes] :
+       {std::tuple{"cuda_flash_portable", 4.5, 1.9e9}, {"hf_gpt2_eager", 24.9, 3.81e9}}) {
+    rows.push_back({{"kind", "bench"},
+                    {"op", "train"},
+                    {"pass", "step"},
+                    {"device", "cuda"},
+                    {"gpu", "H100"},
+                    {"impl", impl},
+                    {"batch", 4},
+                    {"seq_q", 512},
+                    {"n_layer", 6},
+                    {"n_embd", 768},
+                    {"dtype", "f16"},
+                    {"ms_median", ms},
+                    {"gflops", 1e3},
+                    {"peak_total_bytes", bytes}});
+  }
+  expect(page(rows),
+         {"train · step · f16 · 6 layers, width 768",
+          "train · step · f16 · 6 layers, width 768 · peak memory",
+          "B=4 T=512  cuda_flash_portable: 4.50 ms.", "B=4 T=512  hf_gpt2_eager: 3.81 GB."});
+}
+
 TEST_F(ReportPage, GeneratedTextIsComparedAndShown) {
   const auto row = [](const char* name, double tokens_per_s, const char* text) {
     return Json{{"kind", "generation"},
