@@ -114,6 +114,24 @@ TEST(CrossEntropy, ExtremeLogits) {
       run_extreme_case);
 }
 
+// A label that the host cannot check shows in the loss, and its row's gradient is 0.
+void run_bad_label_case(Context& ctx, const CaseLine& c) {
+  if (ctx.device().kind == DeviceKind::cpu) return;
+  testing::TensorSource make{ctx.arena(), c.random()};
+  const Tensor logits = make.normal(c.dtype(), {3, 37});
+  const Tensor labels = make.empty(DType::i32, {3}), loss = make.empty(DType::f32, {3});
+  testing::fill(labels, {37, 5, -1});
+  cross_entropy(ctx, {.logits = logits, .labels = labels, .loss = loss, .gradient_scale = 1});
+  const Doubles losses = testing::to_doubles(loss), gradient = testing::to_doubles(logits);
+  for (size_t row = 0; row < 3; ++row) EXPECT_EQ(std::isnan(losses[row]), row != 1);
+  for (size_t i = 0; i < gradient.size(); ++i) EXPECT_EQ(gradient[i] == 0, i / 37 != 1);
+}
+
+TEST(CrossEntropy, BadLabelsOnAGpuAreSeen) {
+  testing::run_conformance("cross_entropy", cross_entropy_impls(), {"dtype=f32 seed=1"},
+                           run_bad_label_case);
+}
+
 TEST(CrossEntropy, ReferenceGradientIsTheDerivative) {
   Random random(PhiloxKey{{1, 3}});
   Doubles logits(4 * 6);

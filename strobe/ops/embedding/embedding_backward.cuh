@@ -1,39 +1,32 @@
-// embedding_keys_kernel, embedding_backward_segments_kernel, embedding_backward_runs_kernel,
-// embedding_backward_positions_kernel
+// embedding_backward_begin_kernel, embedding_backward_segments_kernel,
+// embedding_backward_runs_kernel
 //
 // Computes    dtable[id] += Σ_{i: ids[i] = id} Z∘dout[i]                                        (1)
 //             dposition_table[p] (+)= Σ_b Z∘dout[b, p], where positions are counted             (2)
-// Shapes      dout [rows, C]   dtable [R, C] f32   keys, order [rows]: the ids, sorted, and the
-//             rows that they come from   partials [segments, 2, C] f32
-// Mapping     (1) [1] ids outside the table become the key R, behind all others, and are left out;
-//             sorting is stable and brings each id's rows together as a run  [2] one block sums
-//             kSegment sorted rows, whatever they are, so that frequent ids cost no more than rare
-//             ones: it adds runs that lie inside to the table, and writes down what belongs to a
-//             run that it does not begin (the head) or does not end (the tail)  [3] one block joins
-//             the parts of one such run    (2) one block a position
+// Shapes      dout [rows, C]   dtable [R, C] f32   keys, order [rows]: the ids side by side with
+//             their equals, and the rows that they come from   partials [segments, 2, C] f32
+// Mapping     [1] some blocks group the ids (embedding_sort.cuh) while the others sum (2), which is
+//             at the memory's pace  [2] one block sums kSegment grouped rows, whatever they are, so
+//             that frequent ids cost no more than rare ones: it adds runs of one id that lie inside
+//             to the table, and writes down what belongs to a run that it does not begin (the head)
+//             or does not end (the tail)  [3] one block joins the parts of one such run
 // Requires    with kWidth = 16 bytes of dout: rows of whole vectors at multiples of 16 bytes
 // Numerics    f32, each sum in an order that ids and shape fix: no atomics
-// Cost        reads dout once, and reads and writes each of the table's rows that occur once
+// Cost        reads dout twice, and reads and writes each of the table's rows that occur once
 #pragma once
 
 #include "strobe/gpu/dropout.cuh"
 #include "strobe/gpu/elementwise.cuh"
 #include "strobe/gpu/reduce.cuh"
+#include "strobe/ops/embedding/embedding_sort.cuh"
 
 namespace strobe {
 
 constexpr int kSegment = 16;      // sorted rows of one block
-constexpr int kRowsInFlight = 8;  // that a thread loads at once
+constexpr int kRowsInFlight = 8;  // that a thread loads at once in [2]
+constexpr int kSumsInFlight = 4;  // and in [1]
 constexpr int kRunThreads = 256;
 constexpr int kRunLanes = 64;  // threads of them side by side in a row, 4 columns each
-
-__global__ void embedding_keys_kernel(const int32_t* ids, int32_t table_rows, int64_t count,
-                                      uint32_t* keys, int32_t* order) {
-  const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-  if (i >= count) return;
-  keys[i] = ids[i] >= 0 && ids[i] < table_rows ? ids[i] : table_rows;
-  order[i] = static_cast<int32_t>(i);
-}
 
 template <int kWidth>
 __device__ __forceinline__ void add_to(float* sums, const float (&x)[kWidth]) {
@@ -71,6 +64,57 @@ __device__ __forceinline__ void add_row(float (&sum)[kWidth], const Vector<T, kW
   for (int i = 0; i < kWidth; ++i) sum[i] = fmaf(x[i], drop.keep_scale(), sum[i]);
 }
 
+// (2) in one thread for each vector of the table; positions beyond `seq` have no rows.
+template <class T>
+struct EmbeddingPositionSums {
+  const T* dout;           // [batch, seq, columns], or null: there is nothing to do
+  float* dposition_table;  // [rows, columns]
+  int64_t batch, seq, rows, columns;
+  bool accumulate;
+
+  template <int kWidth>
+  __device__ __forceinline__ void run(int64_t thread, const Dropout& dropout) const {
+    const int64_t vectors = columns / kWidth, position = thread / vectors;
+    if (position >= rows) return;
+    const int64_t column = thread % vectors * kWidth;
+    const auto element = [&](int64_t b) { return (b * seq + position) * columns + column; };
+    const ElementDropout drop(dropout);
+    float sum[kWidth] = {};
+    for (int64_t first = 0; first < batch && position < seq; first += kSumsInFlight) {
+      Vector<T, kWidth> vector[kSumsInFlight];
+#pragma unroll
+      for (int i = 0; i < kSumsInFlight; ++i) {
+        if (first + i < batch) vector[i] = load_vector<T, kWidth>(dout + element(first + i));
+      }
+#pragma unroll
+      for (int i = 0; i < kSumsInFlight; ++i) {
+        if (first + i < batch) add_row(sum, vector[i], element(first + i), drop);
+      }
+    }
+    float* sums = dposition_table + position * columns + column;
+    if (accumulate) {
+      add_to(sums, sum);
+    } else {
+      write_to(sums, sum);
+    }
+  }
+};
+
+// Two jobs that do not know of each other in one launch: alone, the first would leave the memory
+// idle while it waits for the L2 cache.
+template <class T, int kWidth>
+__global__ void __launch_bounds__(EmbeddingSort::kThreads, 4)
+    embedding_backward_begin_kernel(EmbeddingSort sort, EmbeddingPositionSums<T> positions,
+                                    Dropout dropout) {
+  const unsigned sorting = sort.blocks();
+  if (blockIdx.x < sorting) {
+    sort.run(blockIdx.x);
+  } else {
+    const int64_t block = blockIdx.x - sorting;
+    positions.template run<kWidth>(block * EmbeddingSort::kThreads + threadIdx.x, dropout);
+  }
+}
+
 template <class T, int kWidth>
 __global__ void embedding_backward_segments_kernel(const T* dout, const uint32_t* keys,
                                                    const int32_t* order, int64_t count,
@@ -94,7 +138,7 @@ __global__ void embedding_backward_segments_kernel(const T* dout, const uint32_t
   for (int column = threadIdx.x * kWidth; column < columns; column += blockDim.x * kWidth) {
     float sum[kWidth] = {};
     bool is_head = key_of(-1) == key_of(0);
-#pragma unroll
+#pragma unroll 1
     for (int batch = 0; batch < kSegment; batch += kRowsInFlight) {
       Vector<T, kWidth> rows[kRowsInFlight];
 #pragma unroll
@@ -108,11 +152,12 @@ __global__ void embedding_backward_segments_kernel(const T* dout, const uint32_t
         const int at = batch + i;
         if (at >= size) break;
         const uint32_t key = key_of(at);
-        if (key == table_rows) return;  // and all behind it
         add_row(sum, rows[i], static_cast<int64_t>(s_order[at]) * columns + column, drop);
         const bool is_end = key_of(at + 1) != key;
         if (!is_end && at + 1 < size) continue;
-        if (is_head) {
+        if (key == table_rows) {
+          // Of no row of the table.
+        } else if (is_head) {
           write_to(head + column, sum);
         } else if (!is_end) {
           write_to(tail + column, sum);
@@ -141,13 +186,18 @@ __global__ void __launch_bounds__(kRunThreads)
   if (key == table_rows || keys[end - 1] != key) return;       // no run crosses this end
   if (first > 0 && keys[first * kSegment - 1] == key) return;  // it has begun before
 
+  // Segment s behind has a part of the run where its first row does; these are side by side.
+  int64_t last = first;
+  for (int more = kRunThreads; more == kRunThreads; last += more) {
+    const int64_t begin = (last + 1 + threadIdx.x) * kSegment;
+    more = __syncthreads_count(begin < count && keys[begin] == key);
+  }
+
   const int lane = threadIdx.x % kRunLanes, group = threadIdx.x / kRunLanes;
   const int column = (blockIdx.y * kRunLanes + lane) * kWidth;
   float sum[kWidth] = {};
-  // Segment s has a part of the run where its first row does.
-#pragma unroll 4
-  for (int64_t s = first + group; s == first || (s * kSegment < count && keys[s * kSegment] == key);
-       s += kGroups) {
+#pragma unroll 8
+  for (int64_t s = first + group; s <= last; s += kGroups) {
     if (column >= columns) break;
     float part[kWidth];
     load_floats(part, partials + (2 * s + (s == first ? 1 : 0)) * columns + column);
@@ -164,36 +214,6 @@ __global__ void __launch_bounds__(kRunThreads)
     for (int i = 0; i < kWidth; ++i) sum[i] += s_sums[other][lane][i];
   }
   add_to(dtable + static_cast<int64_t>(key) * columns + column, sum);
-}
-
-// Positions beyond `seq` have no rows: their sums are 0.
-template <class T, int kWidth>
-__global__ void embedding_backward_positions_kernel(const T* dout, int64_t batch, int64_t seq,
-                                                    int columns, float* dposition_table,
-                                                    bool accumulate, Dropout dropout) {
-  const int64_t position = blockIdx.x;
-  const ElementDropout drop(dropout);
-  for (int column = threadIdx.x * kWidth; column < columns; column += blockDim.x * kWidth) {
-    const auto element = [&](int64_t b) { return (b * seq + position) * columns + column; };
-    float sum[kWidth] = {};
-    for (int64_t first = 0; first < batch && position < seq; first += kRowsInFlight) {
-      Vector<T, kWidth> rows[kRowsInFlight];
-#pragma unroll
-      for (int i = 0; i < kRowsInFlight; ++i) {
-        if (first + i < batch) rows[i] = load_vector<T, kWidth>(dout + element(first + i));
-      }
-#pragma unroll
-      for (int i = 0; i < kRowsInFlight; ++i) {
-        if (first + i < batch) add_row(sum, rows[i], element(first + i), drop);
-      }
-    }
-    float* sums = dposition_table + position * columns + column;
-    if (accumulate) {
-      add_to(sums, sum);
-    } else {
-      write_to(sums, sum);
-    }
-  }
 }
 
 }  // namespace strobe

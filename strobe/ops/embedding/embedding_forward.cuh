@@ -2,7 +2,7 @@
 //
 // Computes    out[i] = Z∘(token_table[tokens[i]] + position_table[positions[i]])
 // Shapes      tokens, positions [rows]   tables [V or P, C]   out [rows, C]
-// Mapping     one thread, kWidth neighbouring columns of one row
+// Mapping     one block a row, kWidth neighbouring columns a thread at a time
 // Requires    with kWidth = 16 bytes of out: rows of whole vectors at multiples of 16 bytes
 // Numerics    f32; the sum is rounded to T before Z; a row with an id outside its table is NaN
 // Cost        reads two rows and writes one for each token
@@ -13,14 +13,12 @@
 
 namespace strobe {
 
-constexpr int kEmbeddingThreads = 256;
-
 // Row i's position: given, or counted in sequences of `seq`.
 struct EmbeddingPositions {
   const int32_t* given;  // or null
-  uint32_t seq;
+  int64_t seq;
 
-  __device__ __forceinline__ int32_t of(uint32_t row) const {
+  __device__ __forceinline__ int32_t of(int64_t row) const {
     return given == nullptr ? static_cast<int32_t>(row % seq) : given[row];
   }
 };
@@ -32,34 +30,30 @@ struct EmbeddingTables {
 };
 
 template <class Table, class T, int kWidth>
-__global__ void __launch_bounds__(kEmbeddingThreads)
-    embedding_forward_kernel(const int32_t* tokens, EmbeddingPositions positions,
-                             EmbeddingTables<Table> tables, T* out, int64_t rows, uint32_t columns,
-                             Dropout dropout) {
-  const uint32_t row_vectors = columns / kWidth;
-  const int64_t thread = static_cast<int64_t>(blockIdx.x) * kEmbeddingThreads + threadIdx.x;
-  if (thread >= rows * row_vectors) return;
-  const auto row = static_cast<uint32_t>(thread / row_vectors);
-  const auto column = static_cast<uint32_t>(thread % row_vectors) * kWidth;
+__global__ void embedding_forward_kernel(const int32_t* tokens, EmbeddingPositions positions,
+                                         EmbeddingTables<Table> tables, T* out, int columns,
+                                         Dropout dropout) {
+  const int64_t row = blockIdx.x;
   const int32_t token = tokens[row], position = positions.of(row);
   const bool is_inside =
       token >= 0 && token < tables.token_rows && position >= 0 && position < tables.position_rows;
-  float a[kWidth], b[kWidth] = {};
-  if (is_inside) {
-    load_floats(a, tables.token + static_cast<int64_t>(token) * columns + column);
-    load_floats(b, tables.position + static_cast<int64_t>(position) * columns + column);
-  } else {
-#pragma unroll
-    for (int i = 0; i < kWidth; ++i) a[i] = NAN;
-  }
   const ElementDropout drop(dropout);
-  const int64_t first = static_cast<int64_t>(row) * columns + column;
+  for (int column = threadIdx.x * kWidth; column < columns; column += blockDim.x * kWidth) {
+    float sum[kWidth], other[kWidth];
+    if (is_inside) {
+      load_floats(sum, tables.token + static_cast<int64_t>(token) * columns + column);
+      load_floats(other, tables.position + static_cast<int64_t>(position) * columns + column);
+    }
 #pragma unroll
-  for (int i = 0; i < kWidth; ++i) a[i] = to_float(from_float<T>(a[i] + b[i]));
-  drop.zero_dropped(a, first);
+    for (int i = 0; i < kWidth; ++i) {
+      sum[i] = is_inside ? to_float(from_float<T>(sum[i] + other[i])) : NAN;
+    }
+    const int64_t first = row * columns + column;
+    drop.zero_dropped(sum, first);
 #pragma unroll
-  for (int i = 0; i < kWidth; ++i) a[i] *= drop.keep_scale();
-  store_floats(out + first, a);
+    for (int i = 0; i < kWidth; ++i) sum[i] *= drop.keep_scale();
+    store_floats(out + first, sum);
+  }
 }
 
 }  // namespace strobe

@@ -1,5 +1,6 @@
 #include "strobe/ops/embedding/embedding.h"
 
+#include <cmath>
 #include <numeric>
 
 #include "strobe/core/element_dropout.h"
@@ -25,7 +26,7 @@ std::string draw_case(Random& random) {
   return fmt::format(
       "b={} t={} c={} v={} dtype={} table={} positions={} accumulate={} p={} seed={}",
       testing::pick(random, std::vector<int>{1, 2, 3}),
-      testing::pick(random, std::vector<int>{1, 5, 64}),
+      testing::pick(random, std::vector<int>{1, 5, 64, 300}),
       testing::pick(random, std::vector<int>{1, 3, 16, 65, 200, 768}),
       testing::pick(random, std::vector<int>{1, 7, 256}), dtype, table, random.below(2),
       random.below(2), testing::pick(random, std::vector<double>{0, 0.1, 0.5}),
@@ -132,6 +133,40 @@ void run_repeated_case(Context& ctx, const CaseLine& c) {
 TEST(Embedding, BackwardIsReproducible) {
   testing::run_conformance("embedding", embedding_impls(), {"c=200 dtype=f32 seed=1"},
                            run_repeated_case);
+}
+
+// An id that the host cannot check shows in out, and its gradient is left out.
+void run_bad_id_case(Context& ctx, const CaseLine& c) {
+  if (ctx.device().kind == DeviceKind::cpu) return;
+  constexpr int64_t kTokens = 40, kColumns = 8, kVocab = 5;
+  testing::TensorSource make{ctx.arena(), c.random()};
+  const Tensor tokens = make.empty(DType::i32, {1, kTokens});
+  testing::fill(tokens, [i = 0]() mutable { return i++ % (kVocab + 2) - 1; });  // −1 … 5
+  const Tensor table = make.normal(c.dtype(), {kVocab, kColumns});
+  const Tensor positions = make.normal(c.dtype(), {kTokens, kColumns});
+  const Tensor out = make.empty(c.dtype(), {1, kTokens, kColumns});
+  const Tensor dout = make.normal(c.dtype(), {1, kTokens, kColumns});
+  const Tensor dtable = make.empty(DType::f32, {kVocab, kColumns});
+  const Tensor dpositions = make.empty(DType::f32, {kTokens, kColumns});
+  testing::fill(dtable, [] { return 0.0; });
+  embedding_forward(
+      ctx, {.tokens = tokens, .token_table = table, .position_table = positions, .out = out});
+  embedding_backward(
+      ctx, {.tokens = tokens, .dout = dout, .dtoken_table = dtable, .dposition_table = dpositions});
+  const Doubles values = testing::to_doubles(out), gradient = testing::to_doubles(dout),
+                sums = testing::to_doubles(dtable);
+  Doubles expected(kVocab * kColumns, 0.0);
+  for (int64_t i = 0; i < kTokens * kColumns; ++i) {
+    const int64_t token = i / kColumns % (kVocab + 2) - 1;
+    const bool is_inside = token >= 0 && token < kVocab;
+    EXPECT_EQ(std::isnan(values[i]), !is_inside);
+    if (is_inside) expected[token * kColumns + i % kColumns] += gradient[i];
+  }
+  EXPECT_TRUE(testing::is_close("dtoken_table", sums, expected, 1e-6, 1e-5));
+}
+
+TEST(Embedding, BadIdsOnAGpuAreSeen) {
+  testing::run_conformance("embedding", embedding_impls(), {"dtype=f32 seed=1"}, run_bad_id_case);
 }
 
 TEST(Embedding, ReferenceGradientsAreDerivatives) {

@@ -30,7 +30,7 @@ struct LayernormForwardPointers {
 // More warps at a time than the compiler would settle for: they wait for memory.
 template <class T, int kPerLane, bool kHasBranch>
 constexpr int kLayernormForwardBlocks = sizeof(T) == 4 || kPerLane > 24 ? 2
-                                        : kHasBranch                    ? 4
+                                        : kHasBranch                    ? 3
                                                                         : 5;
 
 template <class T, int kPerLane, int kWarps, bool kHasBranch>
