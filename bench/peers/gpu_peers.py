@@ -35,6 +35,7 @@ import math
 import statistics
 import sys
 import time
+import warnings
 
 import torch
 import torch.nn.functional as functional
@@ -427,6 +428,7 @@ def main():
     parser.add_argument("--max-score-bytes", type=float, default=4e9,
                         help="leave out eager attention whose scores take more")
     options = parser.parse_args()
+    warnings.simplefilter("ignore", UserWarning)  # why a backend takes no mask, in six parts
     if not torch.cuda.is_available():
         sys.exit("PyTorch finds no GPU")
     first = provenance()
