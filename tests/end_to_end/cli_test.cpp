@@ -89,6 +89,15 @@ TEST_F(CliTest, UsageErrorsExit2) {
   EXPECT_FALSE(std::filesystem::exists(out_)) << "nothing is made before the options are right";
 }
 
+TEST_F(CliTest, AMachineWithoutAGpuSaysSo) {
+  const ProgramSetting hidden = {.environment = {"CUDA_VISIBLE_DEVICES="}, .while_it_runs = {}};
+  expect_failure(run_strobe({"info", "--device", "cuda"}, hidden), 1, "device 'cuda': ");
+  expect_failure(run_strobe({"bench", "attention", "--device", "cuda:1"}, hidden), 1, "cuda:1");
+  const ProgramResult info = run_strobe({"info"}, hidden);
+  EXPECT_EQ(info.exit_code, 0) << info.error;
+  EXPECT_NE(info.out.find("Attention on cpu"), std::string::npos) << info.out;
+}
+
 TEST_F(CliTest, OptionsThatDoNotFitTogetherExit1) {
   expect_failure(train({"--n-head", "5"}), 1, "n_embd is 32, allowed is a multiple of n_head");
   expect_failure(train({"--seq", "200", "--n-positions", "100"}), 1,
