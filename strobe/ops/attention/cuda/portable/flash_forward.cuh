@@ -43,12 +43,13 @@ struct FlashForwardPortable {
   static constexpr int kRowsPerWarp = kBlockQ / kTile.warps;
   static constexpr int kRowBlocks = kRowsPerWarp / 16;  // of 16 rows, one product high
   static constexpr bool kQueriesInRegisters = kTile.queries_in_registers;
-  static constexpr int kDrawnAhead = kTile.drawn_ahead;
+  static constexpr int kDrawnAhead = kTile.drawn_ahead, kKeyParts = kTile.key_parts;
   static constexpr int kTileBytes = kBlockK * kHeadDim * 2;  // of keys, or of values
 
   static constexpr int kQueryBytes = kBlockQ * kHeadDim * 2;
   static constexpr int kSharedBytes = kQueryBytes + 2 * kStages * kTileBytes;
   static_assert(kRowsPerWarp == 16 || kRowsPerWarp == 32);
+  static_assert(kBlockK % (16 * kKeyParts) == 0);
   static_assert(kBlockK % 32 == 0 && kDrawnAhead >= 1 && kDrawnAhead <= kBlockK / 32);
 };
 
@@ -104,7 +105,7 @@ class FlashForwardWarp {
     }
   }
 
-  // [3] of a tile of keys.
+  // [3] of a tile of keys, and the maxima of its scores.
   __device__ __forceinline__ void multiply_keys(uint32_t shared_k, int first_key,
                                                 const DropoutRowBlock* dropout) {
 #pragma unroll
@@ -116,28 +117,14 @@ class FlashForwardWarp {
       }
     }
     const uint32_t rows = shared_k + key_row_ * (2 * kHeadDim);
+    constexpr int kPartTiles = kKeyTiles / Traits::kKeyParts;
 #pragma unroll
-    for (int step = 0; step < kDepthSteps; ++step) {
-      uint32_t queries[kRowBlocks][4];
-      if constexpr (!Traits::kQueriesInRegisters) load_queries(step, queries);
+    for (int part = 0; part < kKeyTiles; part += kPartTiles) {
 #pragma unroll
-      for (int n = 0; n < kKeyTiles; n += 2) {
-        uint32_t keys[4];
-        ldmatrix_x4(keys, rows + n * 8 * (2 * kHeadDim) +
-                              swizzled_chunk<kHeadDim>(key_row_, 2 * step + key_chunk_));
-#pragma unroll
-        for (int m = 0; m < kRowBlocks; ++m) {
-          if (n == 0)
-            draw_beside(dropout, first_key, 0, kDrawnAhead, step, kDepthSteps, m, keys[0]);
-          if constexpr (Traits::kQueriesInRegisters) {
-            multiply(scores_[m][n], queries_[step][m], keys[0], keys[1]);
-            multiply(scores_[m][n + 1], queries_[step][m], keys[2], keys[3]);
-          } else {
-            multiply(scores_[m][n], queries[m], keys[0], keys[1]);
-            multiply(scores_[m][n + 1], queries[m], keys[2], keys[3]);
-          }
-        }
+      for (int step = 0; step < kDepthSteps; ++step) {
+        multiply_keys_step(rows, part, part + kPartTiles, step, first_key, dropout);
       }
+      find_maxima(part, part + kPartTiles);
     }
   }
 
@@ -162,6 +149,7 @@ class FlashForwardWarp {
         }
       }
     }
+    find_maxima(0, kKeyTiles);
   }
 
   // [4]
@@ -186,30 +174,25 @@ class FlashForwardWarp {
         }
       }
     }
+    find_maxima(0, kKeyTiles);
   }
 
-  // [5] The subtrahend of a row moves only where a score exceeds it by more than kSlack: P stays below
-  // 2^kSlack, and most tiles leave the sums as they are. Whether it moves is each row's own affair.
+  // [5] The subtrahend of a row moves only where a score exceeds it by more than kSlack: P stays
+  // below 2^kSlack, and most tiles leave the sums as they are. It moves or not for each row by itself.
   __device__ __forceinline__ void update_maxima() {
-    float largest[kRowBlocks][2];
     bool rises = false;
 #pragma unroll
     for (int m = 0; m < kRowBlocks; ++m) {
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        float& most = largest[m][half];
-        most = kNothing;
-#pragma unroll
-        for (int n = 0; n < kKeyTiles; ++n) {
-          most = fmaxf(most, fmaxf(scores_[m][n][2 * half], scores_[m][n][2 * half + 1]));
-        }
+        float& most = largest_[m][half];
         most = fmaxf(most, __shfl_xor_sync(kFullWarp, most, 1));
         most = fmaxf(most, __shfl_xor_sync(kFullWarp, most, 2));
         most *= exponent_scale_;
         rises |= most > subtrahend_[m][half] + kSlack;
       }
     }
-    if (__any_sync(kFullWarp, rises)) raise_subtrahends(largest);
+    if (__any_sync(kFullWarp, rises)) raise_subtrahends();
   }
 
   // [6], 32 keys at a time.
@@ -292,6 +275,47 @@ class FlashForwardWarp {
     }
   }
 
+  // The largest scores of the columns of the products [begin, end), and of those in front of them.
+  __device__ __forceinline__ void find_maxima(int begin, int end) {
+#pragma unroll
+    for (int m = 0; m < kRowBlocks; ++m) {
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        float most = begin == 0 ? kNothing : largest_[m][half];
+#pragma unroll
+        for (int n = begin; n < end; ++n) {
+          most = fmaxf(most, fmaxf(scores_[m][n][2 * half], scores_[m][n][2 * half + 1]));
+        }
+        largest_[m][half] = most;
+      }
+    }
+  }
+
+  // One step of head_dim of the products [begin, end); dropout's draws are beside the first ones.
+  __device__ __forceinline__ void multiply_keys_step(uint32_t rows, int begin, int end, int step,
+                                                     int first_key,
+                                                     const DropoutRowBlock* dropout) {
+    uint32_t queries[kRowBlocks][4];
+    if constexpr (!Traits::kQueriesInRegisters) load_queries(step, queries);
+#pragma unroll
+    for (int n = begin; n < end; n += 2) {
+      uint32_t keys[4];
+      ldmatrix_x4(keys, rows + n * 8 * (2 * kHeadDim) +
+                            swizzled_chunk<kHeadDim>(key_row_, 2 * step + key_chunk_));
+#pragma unroll
+      for (int m = 0; m < kRowBlocks; ++m) {
+        if (n == 0) draw_beside(dropout, first_key, 0, kDrawnAhead, step, kDepthSteps, m, keys[0]);
+        if constexpr (Traits::kQueriesInRegisters) {
+          multiply(scores_[m][n], queries_[step][m], keys[0], keys[1]);
+          multiply(scores_[m][n + 1], queries_[step][m], keys[2], keys[3]);
+        } else {
+          multiply(scores_[m][n], queries[m], keys[0], keys[1]);
+          multiply(scores_[m][n + 1], queries[m], keys[2], keys[3]);
+        }
+      }
+    }
+  }
+
   __device__ __forceinline__ void load_queries(int step, uint32_t (&queries)[kRowBlocks][4]) const {
 #pragma unroll
     for (int m = 0; m < kRowBlocks; ++m) {
@@ -300,13 +324,13 @@ class FlashForwardWarp {
     }
   }
 
-  __device__ __forceinline__ void raise_subtrahends(const float (&largest)[kRowBlocks][2]) {
+  __device__ __forceinline__ void raise_subtrahends() {
 #pragma unroll
     for (int m = 0; m < kRowBlocks; ++m) {
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
         const float before = subtrahend_[m][half];
-        const float after = largest[m][half] > before + kSlack ? largest[m][half] : before;
+        const float after = largest_[m][half] > before + kSlack ? largest_[m][half] : before;
         const float factor = exp2_approximately(before - after);
         subtrahend_[m][half] = after;
         row_sum_[m][half] *= factor;
@@ -358,6 +382,7 @@ class FlashForwardWarp {
   DropoutRowBlock::Draw draws_[kRowBlocks][Traits::kHasDropout ? kBlockK / 32 : 1];
   float scores_[kRowBlocks][kKeyTiles][4];
   float out_[kRowBlocks][kValueTiles][4];
+  float largest_[kRowBlocks][2];  // score of a row in this tile
   // Of each row: what is subtracted from the scores in base 2, and the sum of the exponentials.
   float subtrahend_[kRowBlocks][2], row_sum_[kRowBlocks][2];
 };

@@ -15,20 +15,22 @@ struct FlashForwardTile {
   int blocks_per_sm;          // that registers are budgeted for
   bool queries_in_registers;  // else their fragments are read from shared memory for every tile
   int drawn_ahead;            // groups of 32 keys whose dropout is drawn while S is made
+  int key_parts;              // S is made in: the maxima of one are found beside the next one's
 };
 
 // TFLOP/s on an H100 at T = 4096, full, where something else was close (without dropout, with):
-//   D = 64   queries in registers 306, 247; in shared memory 326, 244. 128 × 128: 311, 223
-//   D = 128  128 × 64: 365, 286, both groups drawn ahead 281; 64 × 64: 298, 276
+//   D = 64   queries in registers 315, 254; in shared memory 326, 244. S in one part 319, 247.
+//            128 × 128: 311, 223
+//   D = 128  128 × 64: 368, 286; S in two parts 350, 281. 64 × 64: 298, 276
 constexpr FlashForwardTile flash_forward_tile(int head_dim, bool has_dropout, PortableArch arch) {
   if (arch == PortableArch::sm75) {  // 64 KiB of shared memory
-    if (head_dim <= 64) return {128, 64, 4, 1, 2, false, 1};
-    if (head_dim <= 128) return {128, 32, 4, 1, 1, false, 1};
-    return {64, 32, 4, 1, 1, false, 1};
+    if (head_dim <= 64) return {128, 64, 4, 1, 2, false, 1, 1};
+    if (head_dim <= 128) return {128, 32, 4, 1, 1, false, 1, 1};
+    return {64, 32, 4, 1, 1, false, 1, 1};
   }
-  if (head_dim <= 64) return {128, 64, 4, 2, 2, has_dropout, 2};
-  if (head_dim <= 128) return {128, 64, 4, 2, 2, false, 1};
-  return {64, 32, 4, 2, 2, false, 1};
+  if (head_dim <= 64) return {128, 64, 4, 2, 2, has_dropout, 2, 2};
+  if (head_dim <= 128) return {128, 64, 4, 2, 2, false, 1, 1};
+  return {64, 32, 4, 2, 2, false, 1, 1};
 }
 
 }  // namespace strobe
