@@ -51,10 +51,11 @@ class FlashBackwardBlock : public FlashBackwardScores<Config> {
         __syncthreads();
         load_columns(next.column, next.head, 0);
       }
-      if (has_next) wait_for_loads();
+      if (has_next || Config::kSumsQueries) wait_for_loads();
       round = next;
       has_round = has_next;
     }
+    add_query_sums();
     write();  // [7]
   }
 
@@ -89,6 +90,7 @@ class FlashBackwardBlock : public FlashBackwardScores<Config> {
   using Reader = FragmentReader<T, Config::kHeadDim, kOperand>;
   using Base::band_, Base::block_row_, Base::warp_row_, Base::params_, Base::head_;
   using Base::kRowsAreKeys, Base::kRoles;
+  using Lefts = typename Base::Lefts;
   using Base::lane, Base::warp, Base::sees_nothing;
 
   static constexpr int kDepth = Config::kHeadDim / 16;
@@ -103,14 +105,18 @@ class FlashBackwardBlock : public FlashBackwardScores<Config> {
     if constexpr (kRoles == 2) {
       add_step_of_role(columns, column, head);
     } else {
+      add_query_sums();
 #pragma unroll 1
       for (int step = 0; step < Config::kStreamRows; step += Config::kStep) {
         add_step(columns, step, column + step, head);
       }
     }
     if constexpr (Config::kSumsQueries) {
-      __syncthreads();
-      add_query_sums(column / kQuerySumRows, head);  // [6]
+      const int64_t head_row = static_cast<int64_t>(Base::batch_) * params_.heads_q + head;
+      shared_sums_ = params_.query_sums +
+                     (head_row * params_.query_sum_tiles + query_tile_ + column / kQuerySumRows) *
+                         (kQuerySumRows * Config::kHeadDim);
+      exchange_ = 1 - exchange_;
     }
   }
 
@@ -223,23 +229,18 @@ class FlashBackwardBlock : public FlashBackwardScores<Config> {
   }
 
   // sums += scores · columns, over the step's columns.
-  __device__ __forceinline__ void add_sums(Sums& sums, const Scores& scores, int which,
+  __device__ __forceinline__ void add_sums(Sums& sums, const Lefts& scores, int which,
                                            const Columns& columns, int step) const {
     const Reader<Operand::right_transposed> tile(column_rows(columns, which, step));
     const int first_column = Config::kTile.head_splits == 1 ? 0 : warp() % 2 * Config::kSumColumns;
 #pragma unroll
     for (int k = 0; k < Config::kColumnTiles / 2; ++k) {
-      Fragment<T> left[Config::kRowTiles];
-#pragma unroll
-      for (int m = 0; m < Config::kRowTiles; ++m) {
-        left[m] = to_left<T>(scores[m][2 * k], scores[m][2 * k + 1]);
-      }
 #pragma unroll
       for (int n = 0; n < Config::kSumTiles; n += 2) {
         const Fragment<T> right = tile(16 * k, first_column + 8 * n);
 #pragma unroll
         for (int m = 0; m < Config::kRowTiles; ++m) {
-          multiply<T, Config::kArch>(sums[m][n], sums[m][n + 1], left[m], right);
+          multiply<T, Config::kArch>(sums[m][n], sums[m][n + 1], scores[k][m], right);
         }
       }
     }
@@ -260,52 +261,70 @@ class FlashBackwardBlock : public FlashBackwardScores<Config> {
     const bool is_empty = sees_nothing(column);
     Scores probs = {}, dscores = {};
     if (!is_empty) make_scores(probs, dscores, columns, step, column, head);
-    if constexpr (Config::kSumsQueries) share_dscores(dscores, step);
+    Lefts left;
+    Base::to_lefts(left, dscores);
+    if constexpr (Config::kSumsQueries) share_dscores(left, step);
     if (is_empty) return;
-    if constexpr (kRowsAreKeys) add_sums(sums_[1], probs, 1, columns, step);  // [5]
-    add_sums(sums_[0], dscores, 0, columns, step);
+    if constexpr (kRowsAreKeys) {  // [5]
+      Lefts prob_left;
+      Base::to_lefts(prob_left, probs);
+      add_sums(sums_[1], prob_left, 1, columns, step);
+    }
+    add_sums(sums_[0], left, 0, columns, step);
   }
 
-  // The same where two warps share the rows: role 0 makes P and dv, role 1 dS and dk.
+  // The same where two warps share the rows: role 0 makes P and dv, role 1 dS and dk. What both add
+  // to the sums of the round before stands where one of them has tensor cores to itself, because
+  // the other is at its scores.
   __device__ __forceinline__ void add_step_of_role(const Columns& columns, int column, int head) {
     constexpr int kPairs = Config::kTile.warps / 2, kPairThreads = 2 * kWarpSize;
     const int role = warp() / kPairs, pair = warp() % kPairs;
     unsigned char* exchange =
-        shared_.exchange + pair * (Config::kWarpRows * Config::kStreamRows * 2);
-    Scores scores = {};
+        shared_.exchange[exchange_] + pair * (Config::kWarpRows * Config::kStreamRows * 2);
     const bool is_empty = sees_nothing(column);
+    Lefts left = {};
+    if (role == 1 || is_empty) add_query_sums();
     if (!is_empty) {
+      Scores scores = {};
       add_products(scores, role, columns, 0);
       if (role == 0) {
         Base::to_probs(scores, columns.statistics, column, head);
-        Base::give_probs(scores, exchange, column, head);
+        Base::give_probs(scores, left, exchange, column, head);
         barrier_arrive(1 + pair, kPairThreads);
+        add_query_sums();
       } else {
         barrier_wait(1 + pair, kPairThreads);
-        Base::take_probs(scores, exchange, columns.statistics);
+        Base::take_probs(scores, left, exchange, columns.statistics);
         __syncwarp();  // dS takes the place of P
       }
     }
     if constexpr (Config::kSumsQueries) {
-      if (role == 1) share_dscores(scores, 0);
+      if (role == 1) share_dscores(left, 0);
     }
-    if (!is_empty) add_sums(sums_[0], scores, 1 - role, columns, 0);
+    if (!is_empty) add_sums(sums_[0], left, 1 - role, columns, 0);
   }
 
   // dSᵀ for all warps: rows of keys, kStreamRows queries wide.
   using DscoreTile = SharedTile<T, Config::kStreamRows>;
-  __device__ __forceinline__ void share_dscores(const Scores& dscores, int step) const {
+  __device__ __forceinline__ void share_dscores(const Lefts& dscores, int step) const {
     const AccumulatorWriter<T, Config::kStreamRows> rows(
-        {shared_address(shared_.exchange) + warp_row_ * DscoreTile::kRowBytes});
+        {shared_address(shared_.exchange[exchange_]) + warp_row_ * DscoreTile::kRowBytes});
 #pragma unroll
     for (int m = 0; m < Config::kRowTiles; ++m) {
 #pragma unroll
-      for (int n = 0; n < Config::kColumnTiles; ++n) rows(16 * m, step + 8 * n, dscores[m][n]);
+      for (int n = 0; n < Config::kColumnTiles; n += 2) {
+        rows.write(16 * m, step + 8 * n, dscores[n / 2][m]);
+      }
     }
   }
 
-  // Adds the block's dS K to a tile of the sums that become dq.
-  __device__ __forceinline__ void add_query_sums(int tile, int head) const {
+  // [6] Adds dS K of the round before to a tile of the sums that become dq.
+  __device__ __forceinline__ void add_query_sums() const {
+    if constexpr (Config::kSumsQueries) add_query_sums_of_all();
+  }
+
+  __device__ __forceinline__ void add_query_sums_of_all() const {
+    if (shared_sums_ == nullptr) return;
     constexpr int kRows = kQuerySumRows / Config::kQueryWarpRows;
     constexpr int kColumns = Config::kHeadDim / Config::kQueryWarpColumns;
     constexpr int kRowTiles = kRows / 16, kColumnTiles = kColumns / 8;
@@ -313,7 +332,7 @@ class FlashBackwardBlock : public FlashBackwardScores<Config> {
     const int first_row = warp() / Config::kQueryWarpColumns * kRows;
     const int first_column = warp() % Config::kQueryWarpColumns * kColumns;
     const FragmentReader<T, Config::kStreamRows, Operand::left_transposed> dscores(
-        {shared_address(shared_.exchange)});
+        {shared_address(shared_.exchange[1 - exchange_])});
     const Reader<Operand::right_transposed> keys({shared_address(shared_.rows)});
     float sums[kRowTiles][kColumnTiles][4] = {};
 #pragma unroll
@@ -332,11 +351,7 @@ class FlashBackwardBlock : public FlashBackwardScores<Config> {
         }
       }
     }
-    const int64_t head_row = static_cast<int64_t>(Base::batch_) * params_.heads_q + head;
-    float* to = params_.query_sums +
-                ((head_row * params_.query_sum_tiles + query_tile_ + tile) * kQuerySumRows *
-                 Config::kHeadDim) +
-                static_cast<int>(threadIdx.x) / kWarpSize * (kRows * kColumns) + lane() * 4;
+    float* to = shared_sums_ + warp() * (kRows * kColumns) + lane() * 4;
 #pragma unroll
     for (int m = 0; m < kRowTiles; ++m) {
 #pragma unroll
@@ -385,6 +400,9 @@ class FlashBackwardBlock : public FlashBackwardScores<Config> {
 
   Shared& shared_;
   const int query_tile_;  // packed: the first one of the sequence
+  // Of the round before: where its dS K is added, and by exchange_ where dS lies not.
+  float* shared_sums_ = nullptr;
+  int exchange_ = 0;
   Fragment<T> kept_[2][kKeepsRows ? kDepth : 1][Config::kRowTiles];
   Sums sums_[Config::kOutputs] = {};  // of dq; of dk and dv; with two roles of one of them
 };

@@ -40,20 +40,21 @@ struct FlashBackward {
 
   static constexpr int kRowsBytes = kBlockRows * kHeadDim * sizeof(T);
   static constexpr int kStreamBytes = kStreamRows * kHeadDim * sizeof(T);
-  static constexpr int kExchangeBytes =
-      kSumsQueries || kRoles == 2 ? kBlockRows * kStreamRows * 2 : 128;
+  static constexpr int kExchangeBytes = flash_backward_exchange_bytes(kTile, kSums_);
 
   struct Columns {
     unsigned char tiles[2][kStreamBytes];  // q and dout, or k and v
     float2 statistics[kStreamRows];        // of queries
   };
   struct Shared {
-    unsigned char rows[2][kRowsBytes];       // k and v, or q and dout
-    unsigned char exchange[kExchangeBytes];  // P for the other role, and dS
-    Columns columns[2];                      // the second one where there is room
+    unsigned char rows[2][kRowsBytes];  // k and v, or q and dout
+    unsigned char exchange[2][kExchangeBytes];
+    Columns columns[2];  // the second one where there is room
   };
   static constexpr int kSharedBytes = sizeof(Shared);
-  static constexpr int kLeastSharedBytes = kSharedBytes - sizeof(Columns);
+  static constexpr int kLeastSharedBytes =
+      flash_backward_least_shared_bytes(sizeof(T) == 2, kHeadDim, kSums_, kArch);
+  static_assert(kLeastSharedBytes == kSharedBytes - sizeof(Columns));
 
   static_assert(kRoles == 1 || (kStep == kStreamRows && kRowsAreKeys && kStep % 32 == 0));
 };

@@ -146,23 +146,35 @@ class AccumulatorWriter {
   // At a row and a column that are multiples of 8.
   __device__ __forceinline__ void operator()(int row, int column, const float (&sum)[4],
                                              float factor = 1) const {
-    const int chunk = column / kChunk;
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      const uint32_t to = (start_ ^ (chunk % kPeriod * 16)) + (row + 8 * half) * kRowBytes +
-                          chunk / kPeriod * (kPeriod * 16);
       const float low = sum[2 * half] * factor, high = sum[2 * half + 1] * factor;
       if constexpr (sizeof(T) == 2) {
-        store_shared_4(to, pack<T>(low, high));
+        store_shared_4(at(row + 8 * half, column), pack<T>(low, high));
       } else {
-        store_shared_8(to, __float_as_uint(low), __float_as_uint(high));
+        store_shared_8(at(row + 8 * half, column), __float_as_uint(low), __float_as_uint(high));
       }
+    }
+  }
+
+  // Two neighbouring accumulators, 16-bit, as to_left() packed them.
+  __device__ __forceinline__ void write(int row, int column, const Fragment<T>& left) const {
+    static_assert(sizeof(T) == 2);
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      store_shared_4(at(row + i % 2 * 8, column + i / 2 * 8), left.word[i]);
     }
   }
 
  private:
   static constexpr int kRowBytes = kColumns * sizeof(T), kChunk = 16 / sizeof(T);
   static constexpr int kPeriod = kRowBytes % 128 == 0 ? 8 : 4;
+
+  __device__ uint32_t at(int row, int column) const {
+    const int chunk = column / kChunk;
+    return (start_ ^ (chunk % kPeriod * 16)) + row * kRowBytes + chunk / kPeriod * (kPeriod * 16);
+  }
+
   uint32_t start_;
 };
 

@@ -93,7 +93,8 @@ class FlashBackwardLauncher {
 
 template <class T, int kHeadDim, PortableArch kArch>
 void launch_attention_backward_flash_portable(Context& ctx, const AttentionBackward& args) {
-  const FlashBackwardPlan plan(problem_of(ctx, args), kHeadDim, kArch);
+  const FlashBackwardPlan plan(problem_of(ctx, args), kHeadDim, kArch,
+                               cuda_info(ctx.device().index).shared_bytes_per_block);
   const Arena::Scope scope(ctx.arena());
   const auto allocate = [&](int64_t floats) {
     return floats == 0 ? nullptr

@@ -5,7 +5,7 @@
 #include "strobe/ops/attention/attention.h"
 #include "strobe/ops/attention/cuda/attention_params.h"
 #include "strobe/ops/attention/cuda/portable/flash_backward_params.h"
-#include "strobe/ops/attention/cuda/portable/tile_table.h"
+#include "strobe/ops/attention/cuda/portable/flash_backward_tiles.h"
 
 namespace strobe {
 
@@ -22,12 +22,16 @@ struct FlashBackwardPlan {
   int64_t query_sum_tiles = 0;  // of a head
   int64_t query_sums = 0;       // floats of all tiles
 
-  // `head_dim` is that of the variant.
-  FlashBackwardPlan(const AttentionProblem& p, int head_dim, PortableArch arch) {
+  // `head_dim` is that of the variant, `shared_limit` what a block may have of shared memory.
+  FlashBackwardPlan(const AttentionProblem& p, int head_dim, PortableArch arch,
+                    int64_t shared_limit) {
+    const bool is_16_bit = size_of(p.dtype) == 2;
     const int64_t head_rows = p.heads_q * (p.is_packed ? 1 : p.batch);
     queries = head_rows * p.seq_q;
     makes_all = !p.is_deterministic && pays_off(p) &&
-                flash_backward_has_all(size_of(p.dtype) == 2, head_dim, arch);
+                flash_backward_has_all(is_16_bit, head_dim, arch) &&
+                flash_backward_least_shared_bytes(is_16_bit, head_dim, BackwardSums::all, arch) <=
+                    shared_limit;
     if (!makes_all) return;
     query_sum_tiles = most_tiles(p.seq_q, p.is_packed ? p.batch : 1, kQuerySumRows, p.is_packed);
     query_sums = head_rows * query_sum_tiles * kQuerySumRows * head_dim;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "strobe/gpu/math.cuh"
 #include "strobe/ops/attention/cuda/attention_params.h"
@@ -19,6 +20,8 @@ class FlashBackwardScores {
   using T = typename Config::T;
   using Params = FlashBackwardParams<T>;
   using Scores = typename Config::Scores;
+  // Scores as left operands: of 16 columns, 16 rows.
+  using Lefts = Fragment<T>[Config::kColumnTiles / 2][Config::kRowTiles];
 
   __device__ FlashBackwardScores(const Params& params, const AttentionDeviceSequence& sequence,
                                  int tile, int head)
@@ -155,26 +158,29 @@ class FlashBackwardScores {
     }
   }
 
-  // Two roles: P goes to the other warp in f16, negative where it falls; its own becomes Z∘P.
-  __device__ __forceinline__ void give_probs(Scores& probs, unsigned char* to, int column,
-                                             int head) const {
-    const auto give = [&](int m, int n, const float(&a)[4], const float(&b)[4]) {
-      exchanged(to, m, n) = {pack<f16>(a[0], a[1]), pack<f16>(a[2], a[3]), pack<f16>(b[0], b[1]),
-                             pack<f16>(b[2], b[3])};
+  // Two roles: P goes to the other warp in f16, negative where it falls, and becomes Z∘P, the left
+  // operand of dV's product.
+  __device__ __forceinline__ void give_probs(Scores& probs, Lefts& left, unsigned char* to,
+                                             int column, int head) const {
+    const auto give = [&](int m, int n, const float(&low)[4], const float(&high)[4]) {
+      exchanged(to, m, n) = {pack<f16>(low[0], low[1]), pack<f16>(low[2], low[3]),
+                             pack<f16>(high[0], high[1]), pack<f16>(high[2], high[3])};
+      left[n / 2][m] = to_left<T>(probs[m][n], probs[m][n + 1]);
     };
     if constexpr (Config::kHasDropout) {
       for_each_dropout_pair(column, head, [&](int m, int pair, const DropoutPair& survivors) {
 #pragma unroll
-        for (int n = 0; n < 4; n += 2) {
+        for (int half = 0; half < 4; half += 2) {
           float given[2][4];
+          const int n = 4 * pair + half;
 #pragma unroll
           for (int i = 0; i < 8; ++i) {
-            float& prob = probs[m][4 * pair + n + i / 4][i % 4];
-            const uint32_t mask = survivor_mask(survivors, n + i / 4, i % 4);
+            float& prob = probs[m][n + i / 4][i % 4];
+            const uint32_t mask = survivor_mask(survivors, half + i / 4, i % 4);
             given[i / 4][i % 4] = __uint_as_float(__float_as_uint(prob) | (~mask & 0x80000000u));
             prob = __uint_as_float(__float_as_uint(prob) & mask);
           }
-          give(m, 4 * pair + n, given[0], given[1]);
+          give(m, n, given[0], given[1]);
         }
       });
     } else {
@@ -187,24 +193,34 @@ class FlashBackwardScores {
   }
 
   // What the other role gave, and dO Vᵀ, become dS.
-  __device__ __forceinline__ void take_probs(Scores& dprobs, unsigned char* from,
+  __device__ __forceinline__ void take_probs(Scores& dprobs, Lefts& left, const unsigned char* from,
                                              const float2* stats) const {
+#pragma unroll
+    for (int n = 0; n < Config::kColumnTiles; n += 2) {
+#pragma unroll
+      for (int m = 0; m < Config::kRowTiles; ++m) {
+        const uint4 words = exchanged(from, m, n);
+        const uint32_t word[4] = {words.x, words.y, words.z, words.w};
+#pragma unroll
+        for (int i = 0; i < 8; ++i) {
+          const __half2 both = reinterpret_cast<const __half2&>(word[i / 2]);
+          const float given = i % 2 == 0 ? __low2float(both) : __high2float(both);
+          const float delta = statistics_of(stats, m, n + i / 4, i % 4).y;
+          float& dprob = dprobs[m][n + i / 4][i % 4];
+          dprob = Config::kHasDropout ? fmaf(fmaxf(given, 0), dprob, -fabsf(given) * delta)
+                                      : given * (dprob - delta);
+        }
+        left[n / 2][m] = to_left<T>(dprobs[m][n], dprobs[m][n + 1]);
+      }
+    }
+  }
+
+  static __device__ __forceinline__ void to_lefts(Lefts& left, const Scores& scores) {
 #pragma unroll
     for (int m = 0; m < Config::kRowTiles; ++m) {
 #pragma unroll
       for (int n = 0; n < Config::kColumnTiles; n += 2) {
-        const uint4 words = exchanged(from, m, n);
-#pragma unroll
-        for (int i = 0; i < 8; ++i) {
-          const uint32_t word = i < 2 ? words.x : i < 4 ? words.y : i < 6 ? words.z : words.w;
-          const __half2 both = reinterpret_cast<const __half2&>(word);
-          const float given = i % 2 == 0 ? __low2float(both) : __high2float(both);
-          const int tile = n + i / 4, e = i % 4;
-          const float delta = statistics_of(stats, m, tile, e).y;
-          float& dprob = dprobs[m][tile][e];
-          dprob = Config::kHasDropout ? fmaf(fmaxf(given, 0), dprob, -fabsf(given) * delta)
-                                      : given * (dprob - delta);
-        }
+        left[n / 2][m] = to_left<T>(scores[m][n], scores[m][n + 1]);
       }
     }
   }
@@ -222,8 +238,10 @@ class FlashBackwardScores {
 
  private:
   // In the order of fragments, so that lanes lie side by side.
-  static __device__ uint4& exchanged(unsigned char* warps, int m, int n) {
-    return reinterpret_cast<uint4*>(warps)[(m * Config::kColumnTiles + n) / 2 * kWarpSize + lane()];
+  template <class Byte>
+  static __device__ auto& exchanged(Byte* warps, int m, int n) {
+    using Words = std::conditional_t<std::is_const_v<Byte>, const uint4, uint4>;
+    return reinterpret_cast<Words*>(warps)[(m * Config::kColumnTiles + n) / 2 * kWarpSize + lane()];
   }
 
   __device__ __forceinline__ void add_bias(Scores& scores, int row, int column, int head) const {

@@ -29,7 +29,8 @@ constexpr FlashBackwardTile flash_backward_tile(bool is_16_bit, int head_dim, Ba
   const bool of_keys = sums != BackwardSums::queries;
   if (is_16_bit && arch == PortableArch::sm80) {
     if (head_dim <= 64) return {4, 2, 1, 1, 64, 32, !of_keys, 2};
-    if (head_dim <= 128 && of_keys) return {8, 2, 2, 1, 64, 64, false, 1};
+    if (head_dim <= 128 && sums == BackwardSums::all) return {8, 2, 2, 1, 64, 64, false, 1};
+    if (head_dim <= 128 && of_keys) return {4, 2, 2, 1, 64, 64, false, 2};
     if (head_dim <= 128) return {8, 1, 1, 1, 64, 32, true, 1};
     return {8, 1, 1, of_keys ? 2 : 1, 32, 32, false, 1};
   }
@@ -39,10 +40,27 @@ constexpr FlashBackwardTile flash_backward_tile(bool is_16_bit, int head_dim, Ba
   }
   if (arch == PortableArch::sm80) {
     if (head_dim <= 128) return {4, 1, 1, 1, 32, 32, false, 1};
-    return {2, 1, 1, of_keys ? 2 : 1, 32, 32, false, 1};
+    return {of_keys ? 2 : 1, 1, 1, of_keys ? 2 : 1, 32, 32, false, 1};
   }
   if (head_dim <= 64) return {4, 1, 1, 1, 32, 32, false, 1};
   return {head_dim <= 96 ? 2 : 1, 1, 1, 1, 32, 32, false, 1};
+}
+
+// What warps pass on of a tile of scores, in 16 bits each: P for the other role, and then in its
+// place dS. There are two, for a tile and the one before it.
+constexpr int flash_backward_exchange_bytes(const FlashBackwardTile& tile, BackwardSums sums) {
+  constexpr int kNone = 64;
+  return sums == BackwardSums::all || tile.roles == 2 ? 2 * tile.block_rows() * tile.stream_rows
+                                                      : kNone;
+}
+
+// The shared memory of a block with one tile of columns; with two, columns come ahead.
+constexpr int flash_backward_least_shared_bytes(bool is_16_bit, int head_dim, BackwardSums sums,
+                                                PortableArch arch) {
+  const FlashBackwardTile tile = flash_backward_tile(is_16_bit, head_dim, sums, arch);
+  const int row_bytes = head_dim * (is_16_bit ? 2 : 4), statistics_bytes = 8;
+  return 2 * tile.block_rows() * row_bytes + 2 * flash_backward_exchange_bytes(tile, sums) +
+         tile.stream_rows * (2 * row_bytes + statistics_bytes);
 }
 
 }  // namespace strobe
