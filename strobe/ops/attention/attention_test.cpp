@@ -105,5 +105,27 @@ TEST(Attention, ConformsToItsDefinition) {
   for_all_implementations(all_cases(), body);
 }
 
+// An implementation that cannot load such rows says so.
+TEST(Attention, RowsAtOddAddressesConformOrAreRefused) {
+  const std::vector<std::string> lines = {
+      "b=2 tq=70 tk=97 hq=2 hkv=1 d=64 dtype=bf16 mask=causal padding=2 bias=1 p=0.1 packed=0 "
+      "layout=3 threads=2 seed=4",
+      "b=1 tq=65 tk=33 hq=1 hkv=1 d=40 dtype=f16 mask=full padding=0 bias=0 p=0 packed=0 layout=3 "
+      "threads=1 seed=5",
+      "b=3 tq=50 tk=50 hq=2 hkv=2 d=24 dtype=f32 mask=window left=9 right=3 padding=0 bias=0 p=0.1 "
+      "packed=1 layout=3 threads=1 seed=6"};
+  const auto body = [](const AttentionImpl&, Context& ctx, const AttentionCase& c,
+                       const AttentionData& data) {
+    try {
+      expect_as_good_as_plain(AttentionTensors(ctx, c, data).run(ctx), c, data);
+    } catch (const Error& error) {
+      EXPECT_NE(std::string(error.what()).find("multiples of 16 bytes"), std::string::npos)
+          << error.what();
+      EXPECT_NE(ctx.device().kind, DeviceKind::cpu);
+    }
+  };
+  for_all_implementations(lines, body);
+}
+
 }  // namespace
 }  // namespace strobe::testing

@@ -34,6 +34,9 @@ void spoil_padding(std::vector<double>& values, int64_t b, int64_t rows, int64_t
   }
 }
 
+// Elements between rows that a layout leaves out.
+int64_t gap_of(int64_t layout) { return layout == 1 ? 8 : layout == 3 ? 1 : 0; }
+
 std::vector<double> part(const std::vector<double>& values, int64_t first, int64_t count,
                          int64_t width) {
   return {values.begin() + first * width, values.begin() + (first + count) * width};
@@ -229,7 +232,7 @@ const AttentionExpected& AttentionData::expected() const {
 Tensor AttentionTensors::strided(Context& ctx, const Shape& shape,
                                  std::vector<Tensor>& storages) const {
   const StridedTensor tensor =
-      allocate_strided(ctx.arena(), case_.dtype, shape, case_.layout == 1 ? 8 : 0);
+      allocate_strided(ctx.arena(), case_.dtype, shape, gap_of(case_.layout));
   storages.push_back(tensor.storage);
   return tensor.view;
 }

@@ -21,7 +21,8 @@ namespace strobe::testing {
 // bias     0 none; else 1 + the sum of 1, 2, 4 for a bias broadcast over batch, heads, queries. Its
 //          gradient is asked for unless the seed is a multiple of 3
 // packed   1: b sequences of up to tq and tk rows, some empty, in one row of cu_seqlens
-// layout   0 contiguous, 1 gaps of NaN between rows, 2 q, k, v as views of one buffer (tq = tk)
+// layout   0 contiguous, 1 gaps of NaN between rows, 2 q, k, v as views of one buffer (tq = tk),
+//          3 gaps of one element, so that rows begin at odd addresses
 struct AttentionCase {
   std::string line;
   int64_t batch, seq_q, seq_k, heads_q, heads_kv, head_dim;

@@ -178,7 +178,7 @@ class FlashForwardWarp {
   }
 
   // [5] The subtrahend of a row moves only where a score exceeds it by more than kSlack: P stays
-  // below 2^kSlack, and most tiles leave the sums as they are. It moves or not for each row by itself.
+  // below 2^kSlack, and most tiles leave the sums as they are. Each row moves by itself.
   __device__ __forceinline__ void update_maxima() {
     bool rises = false;
 #pragma unroll
