@@ -30,13 +30,13 @@
 
 namespace strobe {
 
-template <class T, int kHeadDim_, bool kHasDropout_, PortableArch kArch_,
-          FlashForwardTile kTile = flash_forward_tile(kHeadDim_, kHasDropout_, kArch_)>
+template <class T, int kHeadDim_, bool kHasDropout_, PortableArch kArch_>
 struct FlashForwardPortable {
   using Element = T;
   static constexpr int kHeadDim = kHeadDim_;
   static constexpr bool kHasDropout = kHasDropout_;
   static constexpr bool kIsSm80 = kArch_ == PortableArch::sm80;
+  static constexpr FlashForwardTile kTile = flash_forward_tile(kHeadDim, kHasDropout, kArch_);
   static constexpr int kBlockQ = kTile.block_q, kBlockK = kTile.block_k;
   static constexpr int kStages = kTile.stages, kBlocksPerSm = kTile.blocks_per_sm;
   static constexpr int kThreads = 32 * kTile.warps;
@@ -48,6 +48,7 @@ struct FlashForwardPortable {
 
   static constexpr int kQueryBytes = kBlockQ * kHeadDim * 2;
   static constexpr int kSharedBytes = kQueryBytes + 2 * kStages * kTileBytes;
+  static_assert(kSharedBytes == flash_forward_shared_bytes(true, kHeadDim, kHasDropout, kArch_));
   static_assert(kRowsPerWarp == 16 || kRowsPerWarp == 32);
   static_assert(kBlockK % (16 * kKeyParts) == 0);
   static_assert(kBlockK % 32 == 0 && kDrawnAhead >= 1 && kDrawnAhead <= kBlockK / 32);

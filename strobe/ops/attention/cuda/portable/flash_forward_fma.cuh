@@ -19,6 +19,7 @@
 #include "strobe/gpu/math.cuh"
 #include "strobe/ops/attention/cuda/attention_params.h"
 #include "strobe/ops/attention/cuda/portable/forward_grid.cuh"
+#include "strobe/ops/attention/cuda/portable/tile_table.h"
 #include "strobe/ops/attention/dropout.h"
 
 namespace strobe {
@@ -27,9 +28,8 @@ template <int kHeadDim_, bool kHasDropout_>
 struct FlashForwardFma {
   static constexpr int kHeadDim = kHeadDim_;
   static constexpr bool kHasDropout = kHasDropout_;
-  // At most 64 KiB of shared memory, all that sm_75 has, but for D = 256.
-  static constexpr int kBlockQ = kHeadDim <= 128 ? 64 : 32;
-  static constexpr int kBlockK = kHeadDim <= 64 ? 64 : 32;
+  static constexpr FlashForwardFmaTile kTile = flash_forward_fma_tile(kHeadDim);
+  static constexpr int kBlockQ = kTile.block_q, kBlockK = kTile.block_k;
   static constexpr int kThreads = 128;
   static constexpr int kRows = kBlockQ / 8, kKeys = kBlockK / 16;  // of a thread
   static constexpr int kWidth = kHeadDim % 64 == 0 ? 4 : 2;        // neighbouring columns of O
@@ -39,6 +39,8 @@ struct FlashForwardFma {
   static constexpr int kProbFloats = kBlockQ * kBlockK;
   static constexpr int kKeyFloats = kProbFloats > kValueFloats ? kProbFloats : kValueFloats;
   static constexpr int kSharedBytes = 4 * (kQueryFloats + kKeyFloats + kValueFloats);
+  static_assert(kSharedBytes ==
+                flash_forward_shared_bytes(false, kHeadDim, kHasDropout, PortableArch::sm80));
 };
 
 // Where four floats, `chunk` of row `row`, lie in a tile of kColumns (a multiple of 32): the same

@@ -15,11 +15,22 @@ namespace {
 
 constexpr int capability_of(PortableArch arch) { return arch == PortableArch::sm75 ? 75 : 80; }
 
+// Empty when a block of the device gets as much shared memory as the forward pass takes.
+std::string why_not_shared(const PortableVariant<AttentionForward>& variant,
+                           const AttentionProblem& p, const CudaInfo& info) {
+  const int bytes = flash_forward_shared_bytes(size_of(p.dtype) == 2, variant.head_dim,
+                                               p.has_dropout, variant.arch);
+  if (p.is_decode || bytes <= info.shared_bytes_per_block) return "";
+  return fmt::format("head_dim {} in {} takes {} KiB of shared memory, the GPU has {}", p.head_dim,
+                     p.dtype, bytes >> 10, info.shared_bytes_per_block >> 10);
+}
+
 template <PortableArch kArch>
 std::string why_not(const AttentionProblem& p, const Device& device) {
   std::string reason = why_not_cuda(device, capability_of(kArch));
   if (!reason.empty()) return reason;
-  if (find_variant(flash_forward_variants(), p.dtype, p.head_dim, kArch) != nullptr) return "";
+  const auto* compiled = find_variant(flash_forward_variants(), p.dtype, p.head_dim, kArch);
+  if (compiled != nullptr) return why_not_shared(*compiled, p, cuda_info(device.index));
   int64_t largest = 0;
   for (const auto& variant : flash_forward_variants()) {
     if (variant.arch == kArch && variant.dtype == p.dtype) {

@@ -33,4 +33,26 @@ constexpr FlashForwardTile flash_forward_tile(int head_dim, bool has_dropout, Po
   return {64, 32, 4, 2, 2, false, 1, 1};
 }
 
+// The tile of the f32 kernel. Up to D = 128 it takes at most 64 KiB of shared memory.
+struct FlashForwardFmaTile {
+  int block_q, block_k;
+};
+
+constexpr FlashForwardFmaTile flash_forward_fma_tile(int head_dim) {
+  return {head_dim <= 128 ? 64 : 32, head_dim <= 64 ? 64 : 32};
+}
+
+// Shared memory of a block of the forward kernel. In f32, P takes the place of the keys.
+constexpr int flash_forward_shared_bytes(bool is_16_bit, int head_dim, bool has_dropout,
+                                         PortableArch arch) {
+  if (is_16_bit) {
+    const FlashForwardTile tile = flash_forward_tile(head_dim, has_dropout, arch);
+    return (tile.block_q + 2 * tile.stages * tile.block_k) * head_dim * 2;
+  }
+  const FlashForwardFmaTile tile = flash_forward_fma_tile(head_dim);
+  const int keys_or_probs =
+      head_dim > tile.block_q ? tile.block_k * head_dim : tile.block_k * tile.block_q;
+  return (tile.block_q * head_dim + keys_or_probs + tile.block_k * head_dim) * 4;
+}
+
 }  // namespace strobe
