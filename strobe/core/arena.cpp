@@ -187,8 +187,7 @@ void Arena::check_guards() const {
 
 void Arena::release_to(size_t mark) {
   // Recorded work has not been done yet: its guards are looked at where it is run unrecorded.
-  const bool is_recording = device_.kind == DeviceKind::cuda && options_.poison &&
-                            live_.size() > mark && cuda::is_capturing(stream_);
+  const bool is_recording = options_.poison && stream_ != nullptr && cuda::is_capturing(stream_);
   while (live_.size() > mark) {
     const Allocation& a = live_.back();
     if (options_.poison && !is_recording && !guards_intact(a)) {

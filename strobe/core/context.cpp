@@ -25,6 +25,7 @@ Context::~Context() {
     cuda::destroy_event(span.begin);
     cuda::destroy_event(span.end);
   }
+  arena_.set_stream(nullptr);
   if (own_stream_ != nullptr) cuda::destroy_stream(own_stream_);
 }
 
