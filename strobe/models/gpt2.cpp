@@ -285,9 +285,9 @@ void Gpt2::decode_extended(Context& ctx, const Tensor& tokens, KvCache& cache,
     pass.decode(cache);
     pass.next_logits(logits, {});
   };
-  // A token of a few sequences is many loops of some microseconds each. With more rows the linear
-  // layers are oneDNN's matrix products, which bring their own team.
-  if (batch_size <= kFewSequences) {
+  // A token of a few sequences is many loops of some microseconds each, on a CPU. With more rows the
+  // linear layers are oneDNN's matrix products, which bring their own team.
+  if (ctx.device().kind == DeviceKind::cpu && batch_size <= kFewSequences) {
     with_team_at_hand(compute);
   } else {
     compute();
