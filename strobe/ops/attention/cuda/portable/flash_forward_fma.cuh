@@ -247,7 +247,7 @@ class FlashForwardFmaThread {
     for (int i = 0; i < kRows; ++i) {
       const int row = first_row_ + 8 * i;
       if (row >= rows) continue;
-      const bool is_empty = !(row_sum_[i] > 0);
+      const bool is_empty = row_sum_[i] == 0;  // NaN stays NaN
       if (x() == 0) lse[row] = is_empty ? -INFINITY : row_max_[i] * kLn2 + logf(row_sum_[i]);
       const float factor = is_empty ? 0 : keep_scale / row_sum_[i];
 #pragma unroll
