@@ -14,8 +14,9 @@ namespace strobe {
 // dark, print sharply, and use whatever font the reader has. Each is a <figure> with a title, a
 // sentence, a legend where there are several series, and a text for those who do not see it.
 
-// How many colours the page has; further series begin again, with other marks.
-constexpr size_t kChartColours = 6;
+// How many colours the page has; the last one is grey, for what curves are held against. Series
+// beyond them begin again, with other marks.
+constexpr size_t kChartColours = 8;
 
 struct Series {
   std::string name;

@@ -6,6 +6,7 @@
 
 #include "strobe/core/atomic_file.h"
 #include "strobe/core/jsonl.h"
+#include "strobe/report/html_chart.h"
 #include "strobe/report/html_sections.h"
 #include "strobe/report/html_style.h"
 
@@ -58,8 +59,16 @@ std::vector<Section> sections_of(const std::vector<ResultsFile>& files, const Wo
 size_t Palette::colour_of(const std::string& name) {
   const bool is_ours = name.find("torch") == std::string::npos && !name.starts_with("hf_");
   if (is_ours && name.find("standard") != std::string::npos) return 0;
-  if (is_ours && name.find("flash") != std::string::npos) return 1;
-  return others_.try_emplace(name, others_.size() + 2).first->second;
+  if (is_ours && name.find("flash") != std::string::npos) {
+    if (!name.starts_with("cuda_")) return 1;
+    if (gpu_flash_.empty()) gpu_flash_ = name;
+    if (name == gpu_flash_) return 1;
+  }
+  // Never those two again, nor the grey.
+  constexpr size_t kOthers = kChartColours - 3;
+  const size_t next = others_.size();
+  return others_.try_emplace(name, 2 + next % kOthers + next / kOthers * kChartColours)
+      .first->second;
 }
 
 Markup reading_markup(const std::vector<Sentence>& reading) {

@@ -25,13 +25,14 @@ struct Section {
   Markup body;
 };
 
-// The same name has the same colour everywhere: standard attention the first, flash the second,
-// others the next ones as they come.
+// The same name has the same colour everywhere: standard attention the first, flash the second (of
+// several on a GPU, the one that comes first), others the next ones as they come.
 class Palette {
  public:
   size_t colour_of(const std::string& name);
 
  private:
+  std::string gpu_flash_;
   std::map<std::string, size_t> others_;
 };
 

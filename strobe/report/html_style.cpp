@@ -11,6 +11,7 @@ Markup report_style() {
   --page: #fbfaf8; --card: #ffffff; --text: #1d2126; --muted: #5a636e; --line: #e2e0da;
   --accent: #0b5c94; --good: #17683f; --bad: #a3301c; --code: #f3f1ec;
   --c0: #c2500a; --c1: #0b6cad; --c2: #11795a; --c3: #a03f7c; --c4: #8a6200; --c5: #5b53b0;
+  --c6: #4c6f1f; --c7: #6a7079;
   --serif: Charter, "Bitstream Charter", "Iowan Old Style", "Source Serif 4", Georgia, serif;
   --sans: system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "Helvetica Neue", Arial,
     sans-serif;
@@ -26,6 +27,7 @@ Markup report_style() {
     --page: #14171a; --card: #1b1f24; --text: #e7e9ec; --muted: #a2abb5; --line: #2f353c;
     --accent: #7cc0f2; --good: #6fd09a; --bad: #ff9a85; --code: #23282e;
     --c0: #ff9450; --c1: #5fb4f0; --c2: #45c79c; --c3: #ec93c8; --c4: #e3b341; --c5: #a9a1ff;
+    --c6: #a6d16a; --c7: #b3bac2;
   }
 }
 * { box-sizing: border-box; }
@@ -90,6 +92,7 @@ svg text.token { font-size: 8px; fill: var(--muted); }
 svg .whole { fill: var(--c); fill-opacity: .32; }
 .c0 { --c: var(--c0); } .c1 { --c: var(--c1); } .c2 { --c: var(--c2); }
 .c3 { --c: var(--c3); } .c4 { --c: var(--c4); } .c5 { --c: var(--c5); }
+.c6 { --c: var(--c6); } .c7 { --c: var(--c7); }
 table { border-collapse: collapse; width: 100%; margin-top: 1.5rem; font-size: .9375rem;
   line-height: 1.45; font-variant-numeric: tabular-nums; }
 .narrow { max-width: 48rem; }
