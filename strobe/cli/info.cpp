@@ -179,7 +179,7 @@ void print_gpu(const Json& gpu) {
   if (!text("why_not").empty()) fmt::print("  {:<14}cannot be used: {}\n", "", text("why_not"));
 }
 
-// One line for all that have the same said of them: what would run, what could, what could not.
+// What would run, what could and what could not: one line for all that have the same said of them.
 void print_verdicts(const Json& implementations) {
   struct Line {
     std::string verdict, reason, names;
@@ -197,6 +197,10 @@ void print_verdicts(const Json& implementations) {
       same->names += ", " + line.names;
     }
   }
+  constexpr std::string_view kOrder[] = {"chosen", "can run too", "cannot run"};
+  std::ranges::stable_sort(lines, {}, [&](const Line& line) {
+    return std::ranges::find(kOrder, line.verdict) - std::begin(kOrder);
+  });
   for (const Line& line : lines) {
     fmt::print("    {:<12}{}{}\n", line.verdict, line.names,
                line.reason.empty() ? "" : ": " + line.reason);

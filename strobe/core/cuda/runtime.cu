@@ -169,7 +169,7 @@ void copy_now(void* to, const void* from, int64_t bytes) {
   cuda_check(cudaDeviceSynchronize(), "waiting for the GPU");
   if (bytes == 0) return;
   cuda_check(cudaMemcpy(to, from, static_cast<size_t>(bytes), cudaMemcpyDefault), "copying");
-  // A copy from pageable memory returns before it has arrived, and other streams do not wait for it.
+  // A copy from pageable memory returns before it has arrived, and other streams do not wait.
   cuda_check(cudaDeviceSynchronize(), "waiting for the GPU");
 }
 
