@@ -1,5 +1,7 @@
 #include "strobe/ops/attention/cuda/portable/flash_portable.h"
 
+#include <algorithm>
+
 #include "strobe/ops/attention/cuda/portable/flash_decode.h"
 
 namespace strobe {
@@ -20,31 +22,38 @@ std::string why_not_shared(const PortableVariant<AttentionForward>& variant,
                            const AttentionProblem& p, const CudaInfo& info) {
   const int bytes = flash_forward_shared_bytes(size_of(p.dtype) == 2, variant.head_dim,
                                                p.has_dropout, variant.arch);
-  if (p.is_decode || bytes <= info.shared_bytes_per_block) return "";
+  if (bytes <= info.shared_bytes_per_block) return "";
   return fmt::format("head_dim {} in {} takes {} KiB of shared memory, the GPU has {}", p.head_dim,
                      p.dtype, bytes >> 10, info.shared_bytes_per_block >> 10);
+}
+
+// The reason why there is no variant for the problem.
+std::string why_not_compiled(const AttentionProblem& p, PortableArch arch) {
+  int64_t largest = 0;
+  for (const auto& variant : flash_forward_variants()) {
+    if (variant.arch == arch && variant.dtype == p.dtype) {
+      largest = std::max<int64_t>(largest, variant.head_dim);
+    }
+  }
+  if (largest == 0) return fmt::format("{} needs compute capability 8.0", p.dtype);
+  return fmt::format("head_dim is {}, compiled are those up to {}", p.head_dim, largest);
 }
 
 template <PortableArch kArch>
 std::string why_not(const AttentionProblem& p, const Device& device) {
   std::string reason = why_not_cuda(device, capability_of(kArch));
   if (!reason.empty()) return reason;
+  const auto is_of_arch = [](const auto& variant) { return variant.arch == kArch; };
+  if (std::ranges::none_of(flash_forward_variants(), is_of_arch)) {
+    return fmt::format("no kernels of compute capability {} are compiled",
+                       kArch == PortableArch::sm75 ? "7.5" : "8.0 and newer");
+  }
+  if (p.is_decode) return "";  // has no variants
   const auto* compiled = find_variant(flash_forward_variants(), p.dtype, p.head_dim, kArch);
-  if (compiled != nullptr) return why_not_shared(*compiled, p, cuda_info(device.index));
-  int64_t largest = 0;
-  for (const auto& variant : flash_forward_variants()) {
-    if (variant.arch == kArch && variant.dtype == p.dtype) {
-      largest = std::max<int64_t>(largest, variant.head_dim);
-    }
-  }
-  if (largest > 0) {
-    return fmt::format("head_dim is {}, compiled are those up to {}", p.head_dim, largest);
-  }
-  if (kArch == PortableArch::sm75 && p.dtype == DType::bf16) {
-    return "bf16 needs compute capability 8.0";
-  }
-  return fmt::format("no kernels for {} of compute capability {} are compiled", p.dtype,
-                     kArch == PortableArch::sm75 ? "7.5" : "8.0 and newer");
+  if (compiled == nullptr) return why_not_compiled(p, kArch);
+  const CudaInfo& info = cuda_info(device.index);
+  reason = why_not_shared(*compiled, p, info);
+  return reason.empty() && p.needs_backward ? why_not_flash_backward(p, kArch, info) : reason;
 }
 
 template <PortableArch kArch>
