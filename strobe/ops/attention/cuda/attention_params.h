@@ -81,20 +81,23 @@ STROBE_HD AttentionDeviceSequence device_sequence(const AttentionCall<T>& call, 
   s.visibility.mask = call.mask;
   s.visibility.seq_q = call.seq_q;
   s.visibility.seq_k = call.seq_k;
+  // Nobody has checked what lies in device memory: nothing outside the tensors may follow from it.
+  const auto clamped = [](int64_t x, int64_t limit) { return x < 0 ? 0 : x > limit ? limit : x; };
   if (call.is_packed()) {
-    s.first_q = call.cu_seqlens_q[index];
-    s.first_k = call.cu_seqlens_k[index];
-    s.visibility.seq_q = call.cu_seqlens_q[index + 1] - s.first_q;
-    s.visibility.seq_k = call.cu_seqlens_k[index + 1] - s.first_k;
+    s.first_q = static_cast<int>(clamped(call.cu_seqlens_q[index], call.seq_q));
+    s.first_k = static_cast<int>(clamped(call.cu_seqlens_k[index], call.seq_k));
+    s.visibility.seq_q = clamped(call.cu_seqlens_q[index + 1] - s.first_q, call.seq_q - s.first_q);
+    s.visibility.seq_k = clamped(call.cu_seqlens_k[index + 1] - s.first_k, call.seq_k - s.first_k);
   } else {
     s.batch = index;
   }
-  const auto value_or = [&](const int32_t* values, int64_t otherwise) {
-    return values == nullptr ? otherwise : int64_t{values[index]};
+  const auto value_or = [&](const int32_t* values, int64_t otherwise, int64_t length) {
+    return values == nullptr ? otherwise : clamped(values[index], length);
   };
-  s.visibility.queries = {value_or(call.query_begin, 0),
-                          value_or(call.query_end, s.visibility.seq_q)};
-  s.visibility.keys = {value_or(call.key_begin, 0), value_or(call.key_end, s.visibility.seq_k)};
+  const int64_t seq_q = s.visibility.seq_q, seq_k = s.visibility.seq_k;
+  s.visibility.queries = {value_or(call.query_begin, 0, seq_q),
+                          value_or(call.query_end, seq_q, seq_q)};
+  s.visibility.keys = {value_or(call.key_begin, 0, seq_k), value_or(call.key_end, seq_k, seq_k)};
   return s;
 }
 
