@@ -13,9 +13,9 @@ std::span<const PortableVariant<AttentionBackward>> flash_backward_variants() {
 }
 
 std::string why_not_flash_backward(const AttentionProblem& p, PortableArch arch,
-                                   const Device& device) {
+                                   const CudaInfo& info) {
   const auto* variant = find_variant(flash_backward_variants(), p.dtype, p.head_dim, arch);
-  const int64_t limit = cuda_info(device.index).shared_bytes_per_block;
+  const int64_t limit = info.shared_bytes_per_block;
   int64_t needed = 0;
   for (const BackwardSums sums : {BackwardSums::queries, BackwardSums::keys}) {
     needed = std::max<int64_t>(needed, flash_backward_least_shared_bytes(

@@ -21,7 +21,10 @@ void launch_attention_forward_flash_portable(Context& ctx, const AttentionForwar
 template <class T, int kHeadDim, PortableArch kArch>
 void launch_attention_backward_flash_portable(Context& ctx, const AttentionBackward& args);
 
-// The backward pass. `arch` says which variants run.
+// The backward pass. `arch` says which variants run, those that the forward pass has, too; of
+// shared memory they may need more.
+std::string why_not_flash_backward(const AttentionProblem& problem, PortableArch arch,
+                                   const CudaInfo& info);
 int64_t flash_backward_workspace_bytes(const AttentionProblem& problem, PortableArch arch);
 void flash_backward(Context& ctx, const AttentionBackward& args, PortableArch arch);
 
