@@ -1,9 +1,9 @@
-// The products of GPT-2 small: qkv, proj, fc, mlp_proj and head [K, N], of 256 and of 1024 rows as
+// The products of GPT-2 small: qkv, proj, fc, mlp_proj and head [K, N], of 256 to 4096 rows as
 // training has them, and of few rows as generation has them. The head's weight is the transpose of
 // the token table.
 #include <algorithm>
-#include <cstring>
 
+#include "strobe/core/copy.h"
 #include "strobe/ops/linear/linear.h"
 #include "tests/testkit/bench.h"
 
@@ -34,7 +34,9 @@ struct Tensors {
     };
     x = bench_tensor(ctx, dtype, {rows, layer.inner});
     weight = make_weight(dtype);
-    y = bench_tensor(ctx, dtype, {rows, layer.columns});
+    // Rows begin at whole cache lines, as a model's logits do.
+    const int64_t stride = (layer.columns + 63) / 64 * 64;
+    y = bench_tensor(ctx, dtype, {rows, stride}).slice(1, 0, layer.columns);
     dx = bench_tensor(ctx, dtype, {rows, layer.inner});
     dweight = make_weight(DType::f32);
     if (layer.is_transposed) return;  // GPT-2's head has no bias
@@ -70,8 +72,12 @@ struct ColdWeights {
 
   ColdWeights(Context& ctx, DType dtype, DType weight_dtype, std::span<const Layer> layers,
               int64_t rows) {
-    memory = ctx.arena().allocate(MemoryUse::weights, DType::bf16, {kBytes / 2});
-    std::memset(memory.data, 0x3c, kBytes);  // small numbers in all types
+    const int64_t elements = kBytes / static_cast<int64_t>(size_of(weight_dtype));
+    memory = ctx.arena().allocate(MemoryUse::weights, weight_dtype, {elements});
+    const Tensor some = bench_tensor(ctx, weight_dtype, {int64_t{1} << 20});
+    for (int64_t i = 0; i < elements; i += some.numel()) {
+      copy(ctx, some, memory.slice(0, i, i + some.numel()));
+    }
     int64_t most_inner = 0, most_columns = 0, used = 0;
     for (size_t i = 0;; i = (i + 1) % layers.size()) {
       const Layer& layer = layers[i];
@@ -79,8 +85,8 @@ struct ColdWeights {
                                               : Shape{layer.inner, layer.columns};
       const int64_t bytes = shape.numel() * static_cast<int64_t>(size_of(weight_dtype));
       if (used + bytes > kBytes) break;
-      const Tensor w =
-          Tensor::contiguous(static_cast<char*>(memory.data) + used, weight_dtype, shape);
+      const Tensor w = Tensor::contiguous(static_cast<char*>(memory.data) + used, weight_dtype,
+                                          shape, memory.device);
       weights.push_back(layer.is_transposed ? w.transpose(0, 1) : w);
       used += bytes;
       most_inner = std::max(most_inner, layer.inner);
@@ -106,6 +112,19 @@ struct ColdWeights {
   }
 };
 
+// The rows of a device share the matrix products, so the first of each is enough.
+std::vector<LinearImpl> best_rows(DType dtype) {
+  std::vector<LinearImpl> rows;
+  for (const Device device : {Device{}, Device{DeviceKind::cuda}}) {
+    for (const LinearImpl& impl : linear_impls()) {
+      if (!impl.why_not(dtype, device).empty()) continue;
+      rows.push_back(impl);
+      break;
+    }
+  }
+  return rows;
+}
+
 void register_few_rows() {
   struct Types {
     DType x, weight;
@@ -113,12 +132,12 @@ void register_few_rows() {
   constexpr Types kTypes[] = {{DType::f32, DType::f32},
                               {DType::f32, DType::f16},
                               {DType::f32, DType::bf16},
-                              {DType::bf16, DType::bf16}};
+                              {DType::bf16, DType::bf16},
+                              {DType::f16, DType::f16}};
   for (const Types types : kTypes) {
-    const std::span best(&select("linear", linear_impls(), types.x, Device{}), 1);
-    for (const int64_t rows : {1, 2, 4, 8, 16}) {
+    for (const int64_t rows : {1, 2, 4, 8, 16, 32}) {
       for (const Layer& layer : kLayers) {
-        register_rows("linear", best,
+        register_rows("linear", best_rows(types.x),
                       fmt::format("{}_{}_weight_{}", layer.name, rows, types.weight), types.x,
                       [=](auto& state, Context& ctx) {
                         const ColdWeights w(ctx, types.x, types.weight, {&layer, 1}, rows);
@@ -133,15 +152,13 @@ void register_few_rows() {
 
 const int registered = [] {
   register_few_rows();
-  // The rows share the matrix products, so the first is enough.
-  const std::span best(&select("linear", linear_impls(), DType::f32, Device{}), 1);
-  for (const DType dtype : {DType::f32, DType::bf16}) {
-    for (const int64_t rows : {256, 1024}) {
+  for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
+    for (const int64_t rows : {256, 1024, 4096}) {
       for (const Layer& layer : kLayers) {
         for (const bool is_forward : {true, false}) {
           const std::string what =
               fmt::format("{}_{}_{}", layer.name, rows, is_forward ? "forward" : "backward");
-          register_rows("linear", best, what, dtype, [=](auto& state, Context& ctx) {
+          register_rows("linear", best_rows(dtype), what, dtype, [=](auto& state, Context& ctx) {
             run(state, ctx, dtype, layer, rows, is_forward);
           });
         }

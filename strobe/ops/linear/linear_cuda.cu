@@ -7,6 +7,7 @@
 #include "strobe/ops/linear/linear.h"
 #include "strobe/ops/linear/linear_cuda.h"
 #include "strobe/ops/linear/linear_few_rows_cuda.h"
+#include "strobe/ops/linear/linear_mma_rows_cuda.h"
 
 namespace strobe {
 namespace {
@@ -37,10 +38,30 @@ CublasMatmul columns_of(const CublasMatmul& product, int64_t begin, int64_t end)
   return part;
 }
 
+// The library's tanh is right to 5e-6: for results of fewer bits than f32. And it wants the other
+// matrix of an epilogue aligned.
+bool can_fuse_gelu(const Tensor& result, const Tensor& other, bool tf32) {
+  const auto is_aligned = [](const Tensor& t) {
+    return reinterpret_cast<uintptr_t>(t.data) % 16 == 0 && t.strides[0] % kWholeColumns == 0 &&
+           t.shape[1] % kWholeColumns == 0;
+  };
+  return (result.dtype != DType::f32 || tf32) && is_aligned(result) &&
+         (!other.has_data() || is_aligned(other));
+}
+
 template <bool kTf32>
 void forward(Context& ctx, const LinearForward& args) {
+  if (can_use_mma_rows(ctx, args)) return mma_rows_forward(ctx, args);
   if (args.x.shape[0] <= kMostFewRowsCuda || args.weight.dtype != args.x.dtype) {
     return few_rows_forward_cuda(ctx, args);
+  }
+  if (args.gelu && !can_fuse_gelu(args.y, args.pre_activation, kTf32)) {
+    LinearForward linear = args;
+    linear.y = args.pre_activation.has_data() ? args.pre_activation : args.y;
+    linear.pre_activation = {};
+    linear.gelu = false;
+    forward<kTf32>(ctx, linear);
+    return apply_gelu(ctx, linear.y, args.y);
   }
   const Arena::Scope scope(ctx.arena());
   const CublasMatmul product = {.a = args.x,
@@ -62,6 +83,11 @@ void input_gradient(Context& ctx, const LinearBackward& args, bool tf32) {
                           .c = args.dx,
                           .gelu_input = args.gelu_input,
                           .tf32 = tf32};
+  if (args.gelu_input.has_data() && !can_fuse_gelu(args.dx, args.gelu_input, tf32)) {
+    product.gelu_input = {};
+    cublas_matmul(ctx, product);
+    return multiply_by_gelu_derivative(ctx, args.gelu_input, args.dx);
+  }
   const int64_t columns = args.dy.shape[1], whole = whole_columns(args.dy, columns);
   if (whole == columns || args.gelu_input.has_data()) return cublas_matmul(ctx, product);
   const auto part = [&](int64_t begin, int64_t end) {

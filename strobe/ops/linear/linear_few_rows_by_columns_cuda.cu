@@ -18,33 +18,60 @@ constexpr int kThreads = 128;
 constexpr int kColumns = 4;
 constexpr int kBlockColumns = kThreads / kWarpSize * kColumns;
 
+// The products of 8 elements of each column from `first` on.
+template <class X, class W, int kRows>
+__device__ __forceinline__ void add_whole(float (&sum)[kRows][kColumns], const FewRows<X, W>& call,
+                                          const W* const (&lines)[kColumns], int first) {
+  Vector<W, kFewRowsWidth> weight[kColumns];
+#pragma unroll
+  for (int c = 0; c < kColumns; ++c) weight[c] = load_vector<W, kFewRowsWidth>(lines[c] + first);
+#pragma unroll
+  for (int row = 0; row < kRows; ++row) {
+    const auto x =
+        load_vector<X, kFewRowsWidth>(call.x + min(row, call.rows - 1) * call.x_stride + first);
+#pragma unroll
+    for (int k = 0; k < kFewRowsWidth; ++k) {
+#pragma unroll
+      for (int c = 0; c < kColumns; ++c) {
+        sum[row][c] = fmaf(to_float(x.element[k]), to_float(weight[c].element[k]), sum[row][c]);
+      }
+    }
+  }
+}
+
+// The same, one by one, of what there is.
+template <class X, class W, int kRows>
+__device__ __forceinline__ void add_part(float (&sum)[kRows][kColumns], const FewRows<X, W>& call,
+                                         const W* const (&lines)[kColumns], int first) {
+  const int end = min(first + kFewRowsWidth, call.inner);
+  for (int k = first; k < end; ++k) {
+#pragma unroll
+    for (int row = 0; row < kRows; ++row) {
+      const float x = to_float(call.x[min(row, call.rows - 1) * call.x_stride + k]);
+#pragma unroll
+      for (int c = 0; c < kColumns; ++c) sum[row][c] = fmaf(x, to_float(lines[c][k]), sum[row][c]);
+    }
+  }
+}
+
 template <class X, class W, int kRows>
 __global__ void __launch_bounds__(kThreads) few_rows_by_columns_kernel(FewRows<X, W> call) {
   const int lane = threadIdx.x % kWarpSize;
   const int begin = (blockIdx.x * (kThreads / kWarpSize) + threadIdx.x / kWarpSize) * kColumns;
   float sum[kRows][kColumns] = {};
+  const W* lines[kColumns];  // one behind the last is not used: any will do
+#pragma unroll
+  for (int c = 0; c < kColumns; ++c) {
+    lines[c] = call.weight + min(begin + c, call.columns - 1) * call.weight_stride;
+  }
 
   // [1] multiply
 #pragma unroll(kRows == 1 ? 4 : 1)
   for (int first = lane * kFewRowsWidth; first < call.inner; first += kWarpSize * kFewRowsWidth) {
-    const int count = call.inner - first;
-    Vector<W, kFewRowsWidth> weight[kColumns];
-#pragma unroll
-    for (int c = 0; c < kColumns; ++c) {
-      weight[c] = load_some<kFewRowsWidth>(call.weight + (begin + c) * call.weight_stride + first,
-                                           begin + c < call.columns ? count : 0, call.is_aligned);
-    }
-#pragma unroll
-    for (int row = 0; row < kRows; ++row) {
-      const auto x = load_some<kFewRowsWidth>(
-          call.x + min(row, call.rows - 1) * call.x_stride + first, count, call.is_aligned);
-#pragma unroll
-      for (int k = 0; k < kFewRowsWidth; ++k) {
-#pragma unroll
-        for (int c = 0; c < kColumns; ++c) {
-          sum[row][c] = fmaf(to_float(x.element[k]), to_float(weight[c].element[k]), sum[row][c]);
-        }
-      }
+    if (call.is_aligned && first + kFewRowsWidth <= call.inner) {
+      add_whole<X, W, kRows>(sum, call, lines, first);
+    } else {
+      add_part<X, W, kRows>(sum, call, lines, first);
     }
   }
 

@@ -22,41 +22,72 @@ constexpr int kMostThreads = 512;
 constexpr int kVectors = 2;  // of kFewRowsWidth columns, side by side
 constexpr int kBlockColumns = kVectors * kFewRowsWidth;
 constexpr int kMostWarps = kMostThreads / kWarpSize;
-constexpr int kStep = 4;  // rows of the weight that are f32 in registers at once
 template <class W>
 constexpr int kDepth = 16 / static_cast<int>(sizeof(W));  // 128 bytes of a thread
+
+// The products of kDepth rows of the weight from `first` on and 8 columns. All loads of the weight
+// come before the first use of one; with many rows, whose sums take the registers, of half of them.
+template <class X, class W, int kRows>
+__device__ __forceinline__ void add_whole(float (&sum)[kRows][kFewRowsWidth],
+                                          const FewRows<X, W>& call, int first, int column) {
+  constexpr int kAtOnce = kRows <= 4 ? kDepth<W> : 4;
+#pragma unroll
+  for (int part = 0; part < kDepth<W>; part += kAtOnce) {
+    Vector<W, kFewRowsWidth> weight[kAtOnce];
+#pragma unroll
+    for (int k = 0; k < kAtOnce; ++k) {
+      weight[k] = load_vector<W, kFewRowsWidth>(call.weight +
+                                                (first + part + k) * call.weight_stride + column);
+    }
+#pragma unroll
+    for (int row = 0; row < kRows; ++row) {
+      const auto x =
+          load_vector<X, kAtOnce>(call.x + min(row, call.rows - 1) * call.x_stride + first + part);
+#pragma unroll
+      for (int k = 0; k < kAtOnce; ++k) {
+#pragma unroll
+        for (int c = 0; c < kFewRowsWidth; ++c) {
+          sum[row][c] = fmaf(to_float(x.element[k]), to_float(weight[k].element[c]), sum[row][c]);
+        }
+      }
+    }
+  }
+}
+
+// The same, one by one, of what there is.
+template <class X, class W, int kRows>
+__device__ __forceinline__ void add_part(float (&sum)[kRows][kFewRowsWidth],
+                                         const FewRows<X, W>& call, int first, int column,
+                                         int columns) {
+  const int end = min(first + kDepth<W>, call.inner);
+  for (int k = first; k < end; ++k) {
+#pragma unroll
+    for (int c = 0; c < kFewRowsWidth; ++c) {
+      if (c >= columns) break;
+      const float weight = to_float(call.weight[k * call.weight_stride + column + c]);
+#pragma unroll
+      for (int row = 0; row < kRows; ++row) {
+        const X* x = call.x + min(row, call.rows - 1) * call.x_stride;
+        sum[row][c] = fmaf(to_float(x[k]), weight, sum[row][c]);
+      }
+    }
+  }
+}
 
 template <class X, class W, int kRows>
 __global__ void __launch_bounds__(kMostThreads) few_rows_by_rows_kernel(FewRows<X, W> call) {
   __shared__ float shared[kMostWarps][kRows][kBlockColumns];
   const int column = blockIdx.x * kBlockColumns + threadIdx.x % kVectors * kFewRowsWidth;
-  const int columns = min(kFewRowsWidth, call.columns - column);
   const int step = static_cast<int>(blockDim.x) / kVectors * kDepth<W>;
   float sum[kRows][kFewRowsWidth] = {};
 
   // [1] multiply
+  const int columns = min(kFewRowsWidth, call.columns - column);
   for (int first = threadIdx.x / kVectors * kDepth<W>; first < call.inner; first += step) {
-    Vector<W, kFewRowsWidth> weight[kDepth<W>];
-#pragma unroll
-    for (int k = 0; k < kDepth<W>; ++k) {
-      weight[k] = load_some<kFewRowsWidth>(call.weight + (first + k) * call.weight_stride + column,
-                                           first + k < call.inner ? columns : 0, call.is_aligned);
-    }
-#pragma unroll
-    for (int part = 0; part < kDepth<W>; part += kStep) {
-#pragma unroll
-      for (int row = 0; row < kRows; ++row) {
-        const X* from = call.x + min(row, call.rows - 1) * call.x_stride + first + part;
-        const auto x = load_some<kStep>(from, call.inner - first - part, call.is_aligned);
-#pragma unroll
-        for (int k = 0; k < kStep; ++k) {
-#pragma unroll
-          for (int c = 0; c < kFewRowsWidth; ++c) {
-            sum[row][c] =
-                fmaf(to_float(x.element[k]), to_float(weight[part + k].element[c]), sum[row][c]);
-          }
-        }
-      }
+    if (call.is_aligned && columns == kFewRowsWidth && first + kDepth<W> <= call.inner) {
+      add_whole<X, W, kRows>(sum, call, first, column);
+    } else {
+      add_part<X, W, kRows>(sum, call, first, column, columns);
     }
   }
 

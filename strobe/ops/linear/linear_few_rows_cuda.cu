@@ -16,20 +16,7 @@ bool can_read_vectors(const Tensor& t, int64_t stride) {
 template <class X, class W>
 void run(Context& ctx, const LinearForward& args) {
   const bool by_rows = args.weight.strides[1] == 1;
-  FewRows<X, W> call = {.x = args.x.as<X>(),
-                        .weight = args.weight.as<W>(),
-                        .bias = args.bias.has_data() ? args.bias.as<float>() : nullptr,
-                        .y = args.y.data,
-                        .pre_activation = args.pre_activation.data,
-                        .x_stride = args.x.strides[0],
-                        .weight_stride = args.weight.strides[by_rows ? 0 : 1],
-                        .y_stride = args.y.strides[0],
-                        .pre_activation_stride = args.pre_activation.strides[0],
-                        .rows = static_cast<int>(args.x.shape[0]),
-                        .inner = static_cast<int>(args.x.shape[1]),
-                        .columns = static_cast<int>(args.weight.shape[1]),
-                        .is_f32 = args.y.dtype == DType::f32,
-                        .gelu = args.gelu};
+  FewRows<X, W> call(args);
   call.is_aligned = can_read_vectors<X>(args.x, call.rows == 1 ? 0 : call.x_stride) &&
                     can_read_vectors<W>(args.weight, call.weight_stride);
   if (by_rows) {

@@ -1,4 +1,4 @@
-// What the two kernels for few rows share.
+// What the kernels for few rows share.
 #pragma once
 
 #include "strobe/gpu/gelu.cuh"
@@ -9,10 +9,8 @@
 
 namespace strobe {
 
-constexpr int kFewRowsWidth =
-    8;  // columns (or inner elements) of a weight that a thread has at once
-
-// A call for up to kRows rows, as a kernel sees it.
+// A call as a kernel sees it. Of a weight by rows, [k, n] lies at k·weight_stride + n; of one by
+// columns, at n·weight_stride + k.
 template <class X, class W>
 struct FewRows {
   const X* x;
@@ -23,7 +21,23 @@ struct FewRows {
   int rows, inner, columns;
   bool is_f32;  // y and pre_activation
   bool gelu;
-  bool is_aligned;  // x and weight can be read in vectors
+  bool is_aligned = false;  // for vectors; which factors and how wide, the kernel says
+
+  explicit FewRows(const LinearForward& args)
+      : x(args.x.as<X>()),
+        weight(args.weight.as<W>()),
+        bias(args.bias.has_data() ? args.bias.as<float>() : nullptr),
+        y(args.y.data),
+        pre_activation(args.pre_activation.data),
+        x_stride(args.x.strides[0]),
+        weight_stride(args.weight.strides[args.weight.strides[1] == 1 ? 0 : 1]),
+        y_stride(args.y.strides[0]),
+        pre_activation_stride(args.pre_activation.strides[0]),
+        rows(static_cast<int>(args.x.shape[0])),
+        inner(static_cast<int>(args.x.shape[1])),
+        columns(static_cast<int>(args.weight.shape[1])),
+        is_f32(args.y.dtype == DType::f32),
+        gelu(args.gelu) {}
 
   __device__ __forceinline__ void store(void* to, int64_t at, float value) const {
     if (is_f32) {
@@ -33,7 +47,7 @@ struct FewRows {
     }
   }
 
-  // y[row, column] of the product.
+  // y[row, column], given that of the product.
   __device__ __forceinline__ void finish(int row, int column, float sum) const {
     if (bias != nullptr) sum += bias[column];
     if (pre_activation != nullptr) {
@@ -42,16 +56,6 @@ struct FewRows {
     store(y, row * y_stride + column, gelu ? Gelu::value(sum) : sum);
   }
 };
-
-// The first `count` of kCount neighbours; zeros for the rest, which are not read.
-template <int kCount, class T>
-__device__ __forceinline__ Vector<T, kCount> load_some(const T* from, int count, bool is_aligned) {
-  if (is_aligned && count >= kCount) return load_vector<T, kCount>(from);
-  Vector<T, kCount> vector;
-#pragma unroll
-  for (int i = 0; i < kCount; ++i) vector.element[i] = i < count ? from[i] : T{};
-  return vector;
-}
 
 // One step of a sum over lanes that also shares out its terms: of kCount values (an even number),
 // a lane keeps the sums of the first or of the second half, as its bit `offset` says.
@@ -66,7 +70,9 @@ __device__ __forceinline__ void sum_halves(float* values, int offset) {
   }
 }
 
-// By rows: weight[k, n] lies at k·weight_stride + n. By columns: at n·weight_stride + k.
+// Of the kernels without tensor cores: columns (or inner elements) that a thread has at once.
+constexpr int kFewRowsWidth = 8;
+
 template <class X, class W>
 void launch_few_rows_by_rows(Context& ctx, const FewRows<X, W>& call);
 template <class X, class W>

@@ -1,4 +1,5 @@
-// sum_columns_kernel, then join_sums_kernel; round_kernel
+// sum_columns_kernel, then join_sums_kernel; beside them round_kernel, gelu_kernel and
+// gelu_derivative_kernel, a thread an element
 //
 // Computes    sums[n] (+)= Σ x[m, n] over the rows m
 // Shapes      x [M, N], rows contiguous  →  partial sums [parts, N] f32  →  sums [N] f32
@@ -11,6 +12,7 @@
 #include <algorithm>
 
 #include "strobe/gpu/elementwise.cuh"
+#include "strobe/gpu/gelu.cuh"
 #include "strobe/gpu/launch.h"
 #include "strobe/gpu/native.cuh"
 #include "strobe/gpu/reduce.cuh"
@@ -93,8 +95,46 @@ __global__ void __launch_bounds__(kThreads) round_kernel(const float* from, T* t
   if (i < count) to[i] = from_float<T>(from[i]);
 }
 
+// A matrix whose rows may have gaps between them, row after row of blocks.
+template <class T>
+struct Rows {
+  T* data;
+  int64_t stride;
+  static Rows of(const Tensor& t) { return {t.as<T>(), t.strides[0]}; }
+};
+
+template <class T>
+__global__ void __launch_bounds__(kThreads)
+    gelu_kernel(Rows<T> x, Rows<T> y, int rows, int columns) {
+  const int column = blockIdx.x * kThreads + threadIdx.x;
+  if (column >= columns) return;
+  for (int row = blockIdx.y; row < rows; row += gridDim.y) {
+    y.data[row * y.stride + column] =
+        from_float<T>(Gelu::value(to_float(x.data[row * x.stride + column])));
+  }
+}
+
+template <class T>
+__global__ void __launch_bounds__(kThreads)
+    gelu_derivative_kernel(Rows<T> x, Rows<T> dy, int rows, int columns) {
+  const int column = blockIdx.x * kThreads + threadIdx.x;
+  if (column >= columns) return;
+  for (int row = blockIdx.y; row < rows; row += gridDim.y) {
+    T& gradient = dy.data[row * dy.stride + column];
+    const float derivative = Gelu::derivative(to_float(x.data[row * x.stride + column]));
+    gradient = from_float<T>(to_float(gradient) * derivative);
+  }
+}
+
 int blocks_for(int64_t count, int64_t of_block) {
   return static_cast<int>((count + of_block - 1) / of_block);
+}
+
+Launch for_rows(const Tensor& t) {
+  constexpr int64_t kMostRows = 65535;  // of a grid
+  return {.grid = dim3(blocks_for(t.shape[1], kThreads),
+                       static_cast<unsigned>(std::min(t.shape[0], kMostRows))),
+          .block = dim3(kThreads)};
 }
 
 }  // namespace
@@ -117,6 +157,23 @@ void sum_columns(Context& ctx, const Tensor& x, const Tensor& sums, bool accumul
          {.grid = dim3(blocks_for(columns, kJoinedColumns)),
           .block = dim3(kJoinedColumns * kJoiningGroups)},
          memory.as<float>(), parts, columns, sums.as<float>(), accumulate);
+}
+
+void apply_gelu(Context& ctx, const Tensor& x, const Tensor& y) {
+  const int rows = static_cast<int>(x.shape[0]), columns = static_cast<int>(x.shape[1]);
+  with_float_type(x.dtype, [&](auto type) {
+    using T = decltype(type);
+    launch(ctx, gelu_kernel<T>, for_rows(x), Rows<T>::of(x), Rows<T>::of(y), rows, columns);
+  });
+}
+
+void multiply_by_gelu_derivative(Context& ctx, const Tensor& x, const Tensor& dy) {
+  const int rows = static_cast<int>(x.shape[0]), columns = static_cast<int>(x.shape[1]);
+  with_float_type(x.dtype, [&](auto type) {
+    using T = decltype(type);
+    launch(ctx, gelu_derivative_kernel<T>, for_rows(x), Rows<T>::of(x), Rows<T>::of(dy), rows,
+           columns);
+  });
 }
 
 Tensor rounded_bias(Context& ctx, const Tensor& bias, DType dtype) {
