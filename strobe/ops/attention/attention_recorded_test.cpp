@@ -4,6 +4,7 @@
 #include "strobe/core/graph.h"
 #include "strobe/ops/attention/attention_testing.h"
 #include "tests/testkit/compare.h"
+#include "tests/testkit/errors.h"
 
 namespace strobe::testing {
 namespace {
@@ -97,6 +98,30 @@ TEST(AttentionRecorded, IsPlannedWithoutMemory) {
     EXPECT_EQ(ctx.arena().report().peak_bytes[static_cast<int>(MemoryUse::attention)],
               impl.workspace_bytes(problem));
   }
+}
+
+// cuBLAS's kernels load 16 bytes at a time, and take no rows that overlap.
+TEST(AttentionRecorded, StandardNamesRowsThatItCannotMultiply) {
+  if (options().device.kind == DeviceKind::cpu) GTEST_SKIP() << "a CPU takes any rows";
+  Context ctx(options().device, {.is_planning = true});
+  ctx.prefer("attention", {.implementation = "cuda_standard"});
+  const Tensor q = ctx.arena().allocate(MemoryUse::activations, DType::f16, {1, 8, 2, 16});
+  const Tensor lse = ctx.arena().allocate(MemoryUse::activations, DType::f32, {1, 2, 8});
+  const AttentionForward args = {.q = q, .k = q, .v = q, .out = q, .lse = lse, .scale = 1};
+  const auto refused = [&](const std::function<void(AttentionForward&)>& spoil) {
+    AttentionForward spoiled = args;
+    spoil(spoiled);
+    return error_of([&] { attention_forward(ctx, spoiled); });
+  };
+  EXPECT_EQ(refused([](auto&) {}), "no error");
+  EXPECT_EQ(refused([](auto& a) { a.k.strides[1] = 8; }),
+            "k has stride 8 from row to row, cuda_standard takes at least head_dim, 16");
+  const std::string error = refused([](auto& a) { a.v.data = static_cast<f16*>(a.v.data) + 1; });
+  EXPECT_NE(error.find("v at 0x"), std::string::npos) << error;
+  EXPECT_NE(error.find("with strides [256, 32, 16, 1]: cuda_standard takes rows at multiples of 16 "
+                       "bytes"),
+            std::string::npos)
+      << error;
 }
 
 }  // namespace

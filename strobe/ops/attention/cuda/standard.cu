@@ -81,7 +81,8 @@ void run_forward(Context& ctx, const AttentionForward& args) {
   StandardSoftmaxParams<T> params = {.call = call, .lse = args.lse.as<float>()};
   if (plan.is_empty()) {
     set_zero<T>(ctx, args.out);
-    params.shape = {.heads = call.heads_q, .pairs = static_cast<int>(plan.pairs())};
+    params.shape.heads = call.heads_q;
+    params.shape.pairs = static_cast<int>(plan.pairs());
     params.call.seq_k = 0;
     return standard_softmax(ctx, params);
   }

@@ -26,26 +26,29 @@ struct MatrixArrays {
   int heads_kv = 0, group = 1;
 };
 
-// addresses[a·pairs + i] for every array and pair.
-static __global__ void set_addresses_kernel(const MatrixArrays m, char** addresses) {
-  const int i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
-  if (i >= m.pairs) return;
+// Where entry `i` of an array points to.
+STROBE_HD inline char* matrix_address(const MatrixArrays& m, const MatrixArray& array, int i) {
   const int chunk_pairs = m.chunk_units * m.group, first = i / chunk_pairs * chunk_pairs;
-  const int units = min(m.chunk_units, (m.pairs - first) / m.group);
+  const int left = (m.pairs - first) / m.group;
+  const int units = left < m.chunk_units ? left : m.chunk_units;
   const int unit = (i - first) % units, member = (i - first) / units;
   const int unit_in_all = first / m.group + unit;
   const int batch = unit_in_all / m.heads_kv, head_kv = unit_in_all % m.heads_kv;
   const int head = head_kv * m.group + member;
   const int64_t pair_in_chunk = int64_t{unit} * m.group + member;
+  return array.data + batch * array.batch_stride +
+         (array.is_kv ? head_kv : head) * array.head_stride +
+         (first + pair_in_chunk) * array.pair_stride + pair_in_chunk * array.chunk_pair_stride +
+         unit * array.chunk_unit_stride;
+}
+
+// addresses[a·pairs + i] for every array and pair.
+static __global__ void set_addresses_kernel(const MatrixArrays m, char** addresses) {
+  const int i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
+  if (i >= m.pairs) return;
 #pragma unroll
   for (int a = 0; a < kMostMatrixArrays; ++a) {
-    if (a >= m.count) break;
-    const MatrixArray& array = m.of[a];
-    addresses[int64_t{a} * m.pairs + i] = array.data + batch * array.batch_stride +
-                                          (array.is_kv ? head_kv : head) * array.head_stride +
-                                          (first + pair_in_chunk) * array.pair_stride +
-                                          pair_in_chunk * array.chunk_pair_stride +
-                                          unit * array.chunk_unit_stride;
+    if (a < m.count) addresses[int64_t{a} * m.pairs + i] = matrix_address(m, m.of[a], i);
   }
 }
 

@@ -12,9 +12,9 @@ namespace strobe {
 // some key/value heads of one sequence, or all heads of some sequences. Packed sequences are one of
 // all rows, in which queries see the keys of their own sequence.
 struct StandardPlan {
-  // f32 scores of a chunk: much memory for little. Chunks that stay in the second-level cache are
-  // slower, as they leave the GPU idle between kernels: on an H100, 4×1024 tokens of 12 heads in f16
-  // take forward 310 µs in chunks of 32 MiB, 273 of 48, 260 of 96 and 237 in one of 201 MiB.
+  // f32 scores of a chunk. Chunks that stay in the second-level cache are slower, as they leave the
+  // GPU idle between kernels: on an H100, 4×1024 tokens of 12 heads in f16 take forward 310 µs in
+  // chunks of 32 MiB, 273 of 48, 260 of 96 and 237 in one of 201 MiB.
   static constexpr int64_t kChunkBytes = int64_t{256} << 20;
   static constexpr int64_t kMostChunkPairs = 16384;
 

@@ -2,8 +2,8 @@
 //
 // Computes    dS = P∘(Z∘dP − Δ),   Δ = Σ P∘Z∘dP over the row           docs/attention_backward.md
 // Shapes      dP [pairs, Tq, row_stride] f32;  P, Z∘P, dS the same in T
-// Mapping     a row by a warp (up to 1024 keys) or a block, in registers; a longer one in tiles that
-//             are read again
+// Mapping     a row by a warp (up to 1024 keys) or a block, in registers; a longer one in tiles
+//             that are read again
 // Steps       [1] P, Z∘dP and Δ  [2] dS, Z∘P
 // Requires    sm_75; rows aligned to 16 bytes                       (standard.cu lays them out so)
 // Numerics    f32 throughout; Z∘P and dS rounded once, where they are written. The sign of a P in
