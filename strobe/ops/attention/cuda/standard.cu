@@ -231,7 +231,8 @@ void run_backward(Context& ctx, const AttentionBackward& args) {
 
 std::string why_not(const AttentionProblem& problem, const Device& device) {
   if (problem.dtype == DType::i32) return "takes f32, f16 and bf16, not i32";
-  return why_not_cuda(device);
+  const bool needs_bf16_products = problem.dtype == DType::bf16 && !problem.is_decode;
+  return why_not_cuda(device, needs_bf16_products ? 80 : 75);
 }
 
 int64_t saved_bytes(const AttentionProblem& problem) { return StandardPlan(problem).saved_bytes(); }
