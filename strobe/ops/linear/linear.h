@@ -14,14 +14,14 @@ namespace strobe {
 // dimension is contiguous: GPT-2's Conv1D stores [K, N]; a PyTorch Linear or a tied embedding
 // [N, K] is passed as its transpose.
 //
-// Up to 8 rows of x (on a CPU 16 in f32 with a 16-bit weight) are multiplied by kernels that read
-// the weight once, and each row of y has the same bits whatever rows are beside it, on any number
-// of threads. With more rows, sums may be made in another order.
+// Few rows of x are multiplied by kernels that read the weight once, and each row of y has the same
+// bits whatever rows are beside it, on any number of threads. Few are up to 8; on a CPU 16 in f32
+// with a 16-bit weight; on a GPU 32 of 16-bit operands whose rows begin at multiples of 16 bytes.
+// With more rows, sums may be made in another order.
 //
-// On a GPU, a matrix is multiplied at full speed only where its rows begin at multiples of 16 bytes:
-// logits of an odd vocabulary are best a slice of something wider. A 16-bit y has the bias added
-// after that was rounded to y's type too. The implementation "cuda_tf32" rounds f32 operands of more
-// than 8 rows to tf32.
+// On a GPU, a matrix is multiplied at full speed only where its rows begin so: logits of an odd
+// vocabulary are best a slice of something wider. With more than a few rows, the bias of a 16-bit y
+// is rounded to its type first. The implementation "cuda_tf32" may round f32 operands to tf32.
 struct LinearForward {
   Tensor x;               // [M, K]
   Tensor weight;          // [K, N]
