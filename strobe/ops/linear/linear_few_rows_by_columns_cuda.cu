@@ -6,8 +6,7 @@
 //             further; all rows of x
 // Steps       [1] multiply  [2] add up in warps and finish
 // Requires    nothing; vectors where addresses are multiples of 16 bytes
-// Numerics    f32; a row's sums are made in an order that K alone decides, so its bits do not depend
-//             on the rows beside it
+// Numerics    f32, in an order that K alone decides: the bits of a row do not depend on others
 // Cost        reads the weight once; x comes from the nearest cache, once for kColumns columns
 #include "strobe/ops/linear/linear_few_rows_cuda.cuh"
 

@@ -2,14 +2,12 @@
 //
 // Computes    y = x·weight + bias, then GELU, for up to kRows rows of x
 // Shapes      x [M, K]  weight [K, N], by rows  bias [N]  →  y [M, N]
-// Mapping     one block 16 columns: as many blocks as have all of GPT-2's small weights in flight at
-//             once; a thread 8 columns of kDepth neighbouring rows of the weight, then of those
-//             kGroups·kDepth further; all rows of x
+// Mapping     one block 16 columns, so that all of a small weight is in flight at once; a thread 8
+//             columns of kDepth neighbouring rows of the weight, and again; all rows of x
 // Shared      the warps' sums
 // Steps       [1] multiply  [2] add up in warps  [3] add up the warps' sums and finish
 // Requires    nothing; vectors where addresses are multiples of 16 bytes
-// Numerics    f32; a row's sums are made in an order that K alone decides, so its bits do not depend
-//             on the rows beside it
+// Numerics    f32, in an order that K alone decides: the bits of a row do not depend on others
 // Cost        reads the weight once
 #include <algorithm>
 
