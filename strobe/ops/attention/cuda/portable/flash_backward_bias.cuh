@@ -14,7 +14,7 @@ struct BiasGradient {
 
 // attention_backward_flash_bias
 //
-// Computes    dbias = dS, summed over the dimensions in which the bias is broadcast      (10)
+// Computes    dbias = dS, summed over the dimensions in which the bias is broadcast      (14)
 // Shapes      as attention_backward_flash  →  dbias f32 [B or 1, Hq or 1, Tq or 1, Tk]
 // Mapping     one block per tile of dbias, which goes through all scores that were given that
 //             bias, batch by batch and head by head, so that the order of the sum is always the
