@@ -6,23 +6,17 @@
 //             dweight = Σ_rows dy·x̂,  dbias = Σ_rows dy                                       (3)
 // Shapes      x, dy, dresidual, dx, dbranch [rows, C]   dweight, dbias [C] f32
 //             partials [parts, 2, C] f32: (3) over the rows of each block
-// Mapping     a group of warps takes row after row, kPerThread columns a thread, which are the same
-//             ones in all rows: so weights and sums (3) stay in registers. As many groups as a
-//             multiprocessor has registers for are one block. Then 32 columns a block, its 32 warps
-//             share out the parts. The other kernel takes any C: one block a row at a time, which
-//             is read twice
+// Mapping     as many blocks as the GPU holds, kWarps warps a row at a time, which stays in their
+//             registers beside their sums (3); then 32 columns a block, its 32 warps share out the
+//             parts. The other kernel takes any C: one block a row at a time, read twice
 // Steps       [1] load  [2] Σg, Σg·x̂ and (3)  [3] write (1), (2)  [4] add up the block's sums
-// Requires    rows of whole 16-byte vectors, of no more columns than a block has threads for; the
-//             other, nothing
+// Requires    rows of whole 16-byte vectors, at most kPerLane·32·kWarps columns; the other, nothing
 // Numerics    f32; g is rounded, so that it cancels against a mean of equal ones; all sums in an
 //             order that the shape and the GPU's number of multiprocessors fix
 // Cost        reads x, dy, dresidual, writes dx, dbranch; 8·C bytes a block written and read again
 #pragma once
 
-#include <algorithm>
-
 #include "strobe/gpu/dropout.cuh"
-#include "strobe/gpu/named_barrier.cuh"
 #include "strobe/ops/layernorm/layernorm_row.cuh"
 
 namespace strobe {
@@ -36,152 +30,94 @@ struct LayernormBackwardPointers {
   float* partials;
 };
 
-// How a block's warps are put together as groups.
-struct LayernormGroups {
-  static constexpr int kMaxGroups = 15;  // of a block: there are 15 named barriers
-
-  int warps;  // of a group
-  int count;  // of groups
-
-  // The most warps of a block: one block fills a multiprocessor's registers. 18 are 6 groups of
-  // GPT-2's 768 columns.
-  template <class T, int kPerThread>
-  static constexpr int kMaxWarps = sizeof(T) * kPerThread <= 16 ? 18 : 12;
-
-  template <class T, int kPerThread>
-  static LayernormGroups of(int64_t columns) {
-    constexpr int kColumns = kPerThread * kWarpSize;  // of a warp
-    const auto warps = static_cast<int>((columns + kColumns - 1) / kColumns);
-    return {.warps = warps, .count = std::min(kMaxWarps<T, kPerThread> / warps, kMaxGroups)};
-  }
-};
-
-// One thread's part of a row.
-template <class T, int kVectors>
-struct LayernormBackwardRow {
-  WideVector<T> x[kVectors], dy[kVectors], dresidual[kVectors];
-  float mean, rstd;
-};
-
-// out[0 … columns) = Σ over the groups of the block, in their order, of what their threads hold.
-// `s_sums` has room for a row of each group.
-template <int kVectors, int kWidth>
-__device__ __forceinline__ void write_block_sum(float* out, float* s_sums,
-                                                const float (&sum)[kVectors][kWidth], int group,
-                                                int lane, LayernormGroups groups, int columns) {
-  __syncthreads();
+// out[0 … columns) = the sums of all groups of the block, in their order.
+template <class Row>
+__device__ __forceinline__ void write_block_sum(float* out,
+                                                const float (&sum)[Row::kVectors][Row::kWidth],
+                                                int columns) {
+  if constexpr (Row::kRowsPerBlock == 1) {
+    Row::for_vectors(columns, [&](int k, int column) { store_parameters(out + column, sum[k]); });
+  } else {
+    __shared__ alignas(16) float s_sums[Row::kRowsPerBlock][Row::kMaxColumns];
+    __syncthreads();
+    Row::for_vectors(columns, [&](int k, int column) {
+      store_parameters(&s_sums[Row::group()][column], sum[k]);
+    });
+    __syncthreads();
+    for (int column = 4 * threadIdx.x; column < columns; column += 4 * kLayernormThreads) {
+      float total[4] = {};
 #pragma unroll
-  for (int k = 0; k < kVectors; ++k) {
-    const int column = (k * groups.warps * kWarpSize + lane) * kWidth;
-    if (column < columns) store_parameters(s_sums + group * columns + column, sum[k]);
-  }
-  __syncthreads();
-  for (int column = 4 * threadIdx.x; column < columns; column += 4 * blockDim.x) {
-    float total[4] = {};
-    for (int i = 0; i < groups.count; ++i) {
-      float part[4];
-      load_parameters(part, s_sums + i * columns + column);
+      for (int group = 0; group < Row::kRowsPerBlock; ++group) {
+        float part[4];
+        load_parameters(part, &s_sums[group][column]);
 #pragma unroll
-      for (int j = 0; j < 4; ++j) total[j] += part[j];
+        for (int i = 0; i < 4; ++i) total[i] += part[i];
+      }
+      store_parameters(out + column, total);
     }
-    store_parameters(out + column, total);
   }
 }
 
-template <class T, int kPerThread>
-__global__ void __launch_bounds__(LayernormGroups::kMaxWarps<T, kPerThread>* kWarpSize, 1)
+template <class T, int kPerLane, int kWarps>
+__global__ void __launch_bounds__(kLayernormThreads, sizeof(T) == 2 ? 2 : 1)
     layernorm_backward_kernel(LayernormBackwardPointers<T> p, int64_t rows, int columns,
-                              LayernormGroups groups, Dropout dropout) {
-  constexpr int kWidth = kVectorWidth<T>, kVectors = kPerThread / kWidth;
-  extern __shared__ float s_sums[];
-  __shared__ float2 s_parts[2][LayernormGroups::kMaxWarps<T, kPerThread>];
-  const int lanes = groups.warps * kWarpSize;
-  const int group = threadIdx.x / lanes, lane = threadIdx.x % lanes;
-  const int first_warp = group * groups.warps;
+                              Dropout dropout) {
+  using Row = LayernormRow<T, kPerLane, kWarps>;
+  constexpr int kVectors = Row::kVectors, kWidth = Row::kWidth;
+  __shared__ float scratch[2][kWarps];
   const ElementDropout drop(dropout);
   const float scale = 1.0f / static_cast<float>(columns);
-
-  bool is_inside[kVectors];
-  float weight[kVectors][kWidth] = {};
   float dweight[kVectors][kWidth] = {}, dbias[kVectors][kWidth] = {};
-#pragma unroll
-  for (int k = 0; k < kVectors; ++k) {
-    const int column = (k * lanes + lane) * kWidth;
-    is_inside[k] = column < columns;
-    if (is_inside[k]) load_parameters(weight[k], p.weight + column);
-  }
 
-  const auto load = [&](int64_t row) {  // [1]
-    LayernormBackwardRow<T, kVectors> loaded = {};
-#pragma unroll
-    for (int k = 0; k < kVectors; ++k) {
-      if (!is_inside[k]) continue;
-      const int64_t at = row * columns + (k * lanes + lane) * kWidth;
-      loaded.x[k] = load_vector<T, kWidth>(p.x + at);
-      loaded.dy[k] = load_vector<T, kWidth>(p.dy + at);
-      if (p.dresidual != nullptr) loaded.dresidual[k] = load_vector<T, kWidth>(p.dresidual + at);
-    }
-    loaded.mean = p.mean[row];
-    loaded.rstd = p.rstd[row];
-    return loaded;
-  };
-
-  const int64_t stride = static_cast<int64_t>(gridDim.x) * groups.count;
-  const int64_t first_row = static_cast<int64_t>(blockIdx.x) * groups.count + group;
-  LayernormBackwardRow<T, kVectors> next = {};
-  if (first_row < rows) next = load(first_row);
-  int side = 0;  // of s_parts, which takes turns: so one barrier a row is enough
-  for (int64_t row = first_row; row < rows; row += stride, side ^= 1) {
-    const auto [x, dy, dresidual, mean, rstd] = next;
-    if (row + stride < rows) next = load(row + stride);  // under way while this row is at work
+  const int64_t stride = static_cast<int64_t>(gridDim.x) * Row::kRowsPerBlock;
+  for (int64_t row = static_cast<int64_t>(blockIdx.x) * Row::kRowsPerBlock + Row::group();
+       row < rows; row += stride) {
+    const int64_t begin = row * columns;
+    WideVector<T> x[kVectors], dy[kVectors];  // [1]
+    Row::for_vectors(columns, [&](int k, int column) {
+      x[k] = load_vector<T, kWidth>(p.x + begin + column);
+      dy[k] = load_vector<T, kWidth>(p.dy + begin + column);
+    });
+    const float mean = p.mean[row], rstd = p.rstd[row];
 
     float sum_g = 0, sum_gx = 0;  // [2]
-    float g[kVectors][kWidth], normal[kVectors][kWidth];
-#pragma unroll
-    for (int k = 0; k < kVectors; ++k) {
+    Row::for_vectors(columns, [&](int k, int column) {
+      float weight[kWidth];
+      load_parameters(weight, p.weight + column);
 #pragma unroll
       for (int i = 0; i < kWidth; ++i) {
-        const float gradient = to_float(dy[k].element[i]);
-        g[k][i] = __fmul_rn(gradient, weight[k][i]);  // 0 in lanes without a column
-        normal[k][i] = (to_float(x[k].element[i]) - mean) * rstd;
-        sum_g += g[k][i];
-        sum_gx = fmaf(g[k][i], normal[k][i], sum_gx);
-        dweight[k][i] = fmaf(gradient, normal[k][i], dweight[k][i]);
+        const float gradient = to_float(dy[k].element[i]), g = __fmul_rn(gradient, weight[i]);
+        const float normal = (to_float(x[k].element[i]) - mean) * rstd;
+        sum_g += g;
+        sum_gx = fmaf(g, normal, sum_gx);
+        dweight[k][i] = fmaf(gradient, normal, dweight[k][i]);
         dbias[k][i] += gradient;
       }
-    }
-    sum_g = reduce_warp<Sum>(sum_g);
-    sum_gx = reduce_warp<Sum>(sum_gx);
-    if (lane % kWarpSize == 0) s_parts[side][threadIdx.x / kWarpSize] = {sum_g, sum_gx};
-    barrier_wait(1 + group, lanes);
-    float2 sums = {};
-    for (int i = 0; i < groups.warps; ++i) {
-      sums.x += s_parts[side][first_warp + i].x;
-      sums.y += s_parts[side][first_warp + i].y;
-    }
-    const float mean_g = scale * sums.x, mean_gx = scale * sums.y;
+    });
+    const float mean_g = scale * Row::sum_lanes(sum_g, scratch[0]);
+    const float mean_gx = scale * Row::sum_lanes(sum_gx, scratch[1]);
 
-#pragma unroll
-    for (int k = 0; k < kVectors; ++k) {  // [3]
-      if (!is_inside[k]) continue;
-      const int64_t at = row * columns + (k * lanes + lane) * kWidth;
-      float dx[kWidth];
+    Row::for_vectors(columns, [&](int k, int column) {  // [3]
+      float weight[kWidth], bypass[kWidth] = {}, dx[kWidth];
+      load_parameters(weight, p.weight + column);
+      if (p.dresidual != nullptr) load_floats(bypass, p.dresidual + begin + column);
 #pragma unroll
       for (int i = 0; i < kWidth; ++i) {
-        const float through = g[k][i] - mean_g - normal[k][i] * mean_gx;
-        dx[i] = to_float(from_float<T>(fmaf(rstd, through, to_float(dresidual[k].element[i]))));
+        const float g = __fmul_rn(to_float(dy[k].element[i]), weight[i]);
+        const float normal = (to_float(x[k].element[i]) - mean) * rstd;
+        dx[i] = to_float(from_float<T>(fmaf(rstd, g - mean_g - normal * mean_gx, bypass[i])));
       }
-      store_floats(p.dx + at, dx);
-      if (p.dbranch == nullptr) continue;
-      drop.zero_dropped(dx, at);
+      store_floats(p.dx + begin + column, dx);
+      if (p.dbranch == nullptr) return;
+      drop.zero_dropped(dx, begin + column);
 #pragma unroll
       for (int i = 0; i < kWidth; ++i) dx[i] *= drop.keep_scale();
-      store_floats(p.dbranch + at, dx);
-    }
+      store_floats(p.dbranch + begin + column, dx);
+    });
   }
   float* partials = p.partials + static_cast<int64_t>(blockIdx.x) * 2 * columns;  // [4]
-  write_block_sum(partials, s_sums, dweight, group, lane, groups, columns);
-  write_block_sum(partials + columns, s_sums, dbias, group, lane, groups, columns);
+  write_block_sum<Row>(partials, dweight, columns);
+  write_block_sum<Row>(partials + columns, dbias, columns);
 }
 
 template <class T>

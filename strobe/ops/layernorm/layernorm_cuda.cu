@@ -78,29 +78,21 @@ void run_backward(Context& ctx, const LayernormBackward& args) {
                                     .dx = args.dx.as<T>(),
                                     .dbranch = data_or_null<T>(args.dbranch),
                                     .partials = nullptr};
-  const int64_t parts = std::min<int64_t>(rows, cuda_info(ctx.device().index).multiprocessors);
+  // Two blocks are as many as a multiprocessor has registers for.
+  const int64_t parts = std::min<int64_t>(rows, 2 * cuda_info(ctx.device().index).multiprocessors);
   const Arena::Scope scope(ctx.arena());
   const Tensor partials =
       ctx.arena().allocate(MemoryUse::workspace, DType::f32, {parts, 2 * columns});
   p.partials = partials.as<float>();
-  const auto run_groups = [&](auto per_thread) {
-    constexpr int kMaxWarps = LayernormGroups::kMaxWarps<T, per_thread>;
-    if (columns > per_thread * kMaxWarps * kWarpSize) return false;
-    const auto groups = LayernormGroups::of<T, per_thread>(columns);
-    launch(ctx, layernorm_backward_kernel<T, per_thread>,
-           {.grid = dim3(parts),
-            .block = dim3(groups.count * groups.warps * kWarpSize),
-            .shared_bytes = static_cast<int>(groups.count * columns * sizeof(float))},
-           p, rows, columns, groups, args.dropout);
-    return true;
-  };
+  const Launch grid = {.grid = dim3(parts), .block = dim3(kLayernormThreads)};
   const bool is_done =
       are_aligned<T>({p.x, p.dy, p.dresidual, p.dx, p.dbranch}, {p.weight}, columns) &&
-      (run_groups(std::integral_constant<int, 8>{}) ||
-       run_groups(std::integral_constant<int, 16>{}));
+      with_row_constants(columns, [&](auto per_lane, auto warps) {
+        launch(ctx, layernorm_backward_kernel<T, per_lane, warps>, grid, p, rows, columns,
+               args.dropout);
+      });
   if (!is_done) {
-    launch(ctx, layernorm_backward_any_kernel<T>,
-           {.grid = dim3(parts), .block = dim3(kLayernormThreads)}, p, rows, columns, args.dropout);
+    launch(ctx, layernorm_backward_any_kernel<T>, grid, p, rows, columns, args.dropout);
   }
   launch(ctx, layernorm_backward_parameters_kernel,
          {.grid = dim3((2 * columns + kWarpSize - 1) / kWarpSize),
