@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "strobe/models/gpt2_testing.h"
 #include "tests/testkit/errors.h"
@@ -177,13 +178,37 @@ TEST(Generate, StopsWhenAsked) {
   EXPECT_EQ(result.tokens, 8);
 }
 
+// Two continuations of one prompt are the same up to a token that rounding decides: where they part,
+// the model finds both as good, to the error that gpt2_decode_test.cpp allows logits of its type.
+void expect_same_but_for_rounding(Lab& lab, std::vector<int32_t> tokens,
+                                  const std::vector<int32_t>& a, const std::vector<int32_t>& b) {
+  ASSERT_EQ(a.size(), b.size());
+  const auto parted = std::mismatch(a.begin(), a.end(), b.begin());
+  if (parted.first == a.end()) return;
+  tokens.insert(tokens.end(), a.begin(), parted.first);
+  const Arena::Scope scope(lab.ctx.arena());
+  const auto length = static_cast<int64_t>(tokens.size());
+  const std::vector<double> logits = to_doubles(
+      lab.model.next_logits(lab.ctx, {.tokens = Tensor::of(tokens.data(), {1, length})}));
+  double squares = 0;
+  for (const double logit : logits) squares += logit * logit;
+  EXPECT_NEAR(logits[*parted.first], logits[*parted.second], 2e-2 * std::sqrt(squares))
+      << "token " << parted.first - a.begin();
+}
+
 TEST(Generate, SixteenBitModelsAgreeWithTheirDefinition) {
   Lab lab(DType::bf16);
   const Prompts prompts = random_prompts({3, 16, 1, 7, 11}, 2);
   const GenerateOptions options = {.max_new_tokens = 32};
   const auto batched = lab.run(prompts, options);
   for (size_t i = 0; i < prompts.size(); ++i) {
-    EXPECT_EQ(lab.run({prompts[i]}, options)[0], batched[i]) << i;
+    const std::vector<int32_t> alone = lab.run({prompts[i]}, options)[0];
+    // A GPU multiplies many rows in another order than few.
+    if (lab.ctx.device().kind == DeviceKind::cpu) {
+      EXPECT_EQ(alone, batched[i]) << i;
+    } else {
+      expect_same_but_for_rounding(lab, prompts[i], alone, batched[i]);
+    }
   }
 }
 
