@@ -178,8 +178,8 @@ TEST(Generate, StopsWhenAsked) {
   EXPECT_EQ(result.tokens, 8);
 }
 
-// Two continuations of one prompt are the same up to a token that rounding decides: where they part,
-// the model finds both as good, to the error that gpt2_decode_test.cpp allows logits of its type.
+// Two continuations of one prompt are the same up to a token that rounding decides: where they
+// part, the model finds both as good, to the error that gpt2_decode_test.cpp allows its logits.
 void expect_same_but_for_rounding(Lab& lab, std::vector<int32_t> tokens,
                                   const std::vector<int32_t>& a, const std::vector<int32_t>& b) {
   ASSERT_EQ(a.size(), b.size());

@@ -9,7 +9,7 @@ namespace {
 
 constexpr int kThreads = 1024;
 constexpr int kWarps = kThreads / kWarpSize;
-constexpr int kUnroll = 8;      // loads in flight
+constexpr int kUnroll = 16;     // loads in flight
 constexpr int kDigitBits = 11;  // of a key, looked at in one pass
 constexpr int kBins = 1 << kDigitBits;
 constexpr int kKeyBits = 32;
@@ -90,15 +90,19 @@ __device__ __forceinline__ void for_candidates(const T* logits, int vocab, const
 // The most probable candidate, the first of several; −1 where its logit is infinite or one is NaN.
 template <class T>
 __device__ int most_probable(const T* logits, int vocab, Shared& shared) {
-  uint64_t best = 0;  // the key, then the id's complement: the smaller id is larger
+  float largest = -INFINITY;
+  int first = vocab;  // that has it
   bool is_nan = false;
   for_candidates(logits, vocab, [&](float logit, int id) {
     is_nan |= isnan(logit);
-    best =
-        Larger::join(best, static_cast<uint64_t>(key_of(logit)) << 32 | ~static_cast<uint32_t>(id));
+    first = logit > largest ? id : first;
+    largest = logit > largest ? logit : largest;
   });
   if (__syncthreads_or(is_nan)) return -1;
-  best = reduce_block<Larger, kThreads>(best, shared.warp_shares);
+  // The key, then the id's complement: the smaller id is larger.
+  const uint64_t mine =
+      static_cast<uint64_t>(key_of(largest)) << 32 | ~static_cast<uint32_t>(first);
+  const uint64_t best = reduce_block<Larger, kThreads>(mine, shared.warp_shares);
   const float logit = logit_of(static_cast<uint32_t>(best >> 32));
   return isinf(logit) ? -1 : static_cast<int>(~static_cast<uint32_t>(best));
 }
