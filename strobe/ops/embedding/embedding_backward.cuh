@@ -1,15 +1,17 @@
-// embedding_backward_begin_kernel, embedding_backward_segments_kernel,
+// embedding_backward_begin_kernel, embedding_backward_chunks_kernel,
 // embedding_backward_runs_kernel
 //
 // Computes    dtable[id] += Σ_{i: ids[i] = id} Z∘dout[i]                                        (1)
 //             dposition_table[p] (+)= Σ_b Z∘dout[b, p], where positions are counted             (2)
-// Shapes      dout [rows, C]   dtable [R, C] f32   keys, order [rows]: the ids side by side with
-//             their equals, and the rows that they come from   partials [segments, 2, C] f32
+// Shapes      dout [rows, C]   dtable [R, C] f32   keys, order, starts [rows]: the ids side by side
+//             with their equals, the rows that they come from, and where a run of equals begins
+//             partials [windows, 2, C] f32
 // Mapping     [1] some blocks group the ids (embedding_sort.cuh) while the others sum (2), which is
-//             at the memory's pace  [2] one block sums kSegment grouped rows, whatever they are, so
-//             that frequent ids cost no more than rare ones: it adds runs of one id that lie inside
-//             to the table, and writes down what belongs to a run that it does not begin (the head)
-//             or does not end (the tail)  [3] one block joins the parts of one such run
+//             at the memory's pace  [2] runs are cut into chunks of kChunk rows; one block sums the
+//             chunks that begin in its window of kChunk grouped rows. A run of one chunk is added
+//             to the table; sums of other chunks are written down, a run's first in slot 0 of the
+//             window where it begins, the rest in slot 1: two never meet, for kChunk rows of one
+//             run lie between  [3] one block joins the chunks of the runs that begin in its windows
 // Requires    with kWidth = 16 bytes of dout: rows of whole vectors at multiples of 16 bytes
 // Numerics    f32, each sum in an order that ids and shape fix: no atomics
 // Cost        reads dout twice, and reads and writes each of the table's rows that occur once
@@ -22,11 +24,12 @@
 
 namespace strobe {
 
-constexpr int kSegment = 16;      // sorted rows of one block
+constexpr int kChunk = 16;        // grouped rows that are summed at once
 constexpr int kRowsInFlight = 8;  // that a thread loads at once in [2]
 constexpr int kSumsInFlight = 4;  // and in [1]
-constexpr int kRunThreads = 256;
-constexpr int kRunLanes = 64;  // threads of them side by side in a row, 4 columns each
+constexpr int kRunThreads = 256;  // of [3]
+constexpr int kRunWindows = 8;    // of a block
+constexpr int kRunLanes = 64;     // threads side by side in a row, 4 columns each
 
 template <int kWidth>
 __device__ __forceinline__ void add_to(float* sums, const float (&x)[kWidth]) {
@@ -103,7 +106,7 @@ struct EmbeddingPositionSums {
 // Two jobs that do not know of each other in one launch: alone, the first would leave the memory
 // idle while it waits for the L2 cache.
 template <class T, int kWidth>
-__global__ void __launch_bounds__(EmbeddingSort::kThreads, 4)
+__global__ void __launch_bounds__(EmbeddingSort::kThreads, 2)
     embedding_backward_begin_kernel(EmbeddingSort sort, EmbeddingPositionSums<T> positions,
                                     Dropout dropout) {
   const unsigned sorting = sort.blocks();
@@ -115,56 +118,72 @@ __global__ void __launch_bounds__(EmbeddingSort::kThreads, 4)
   }
 }
 
-template <class T, int kWidth>
-__global__ void embedding_backward_segments_kernel(const T* dout, const uint32_t* keys,
-                                                   const int32_t* order, int64_t count,
-                                                   uint32_t table_rows, int columns, float* dtable,
-                                                   float* partials, Dropout dropout) {
-  __shared__ uint32_t s_keys[kSegment + 2];  // with both neighbours
-  __shared__ int32_t s_order[kSegment];
-  const int64_t begin = static_cast<int64_t>(blockIdx.x) * kSegment;
-  const int size = static_cast<int>(count - begin < kSegment ? count - begin : kSegment);
-  for (int i = threadIdx.x; i < kSegment + 2; i += blockDim.x) {
-    const int64_t at = begin + i - 1;
-    s_keys[i] = at >= 0 && at < count ? keys[at] : table_rows;
-    if (i < size) s_order[i] = order[begin + i];
+// What the ids came to.
+struct EmbeddingRuns {
+  const uint32_t* keys;
+  const int32_t *order, *starts;
+  int32_t count;
+  uint32_t table_rows;
+
+  __device__ __forceinline__ bool goes_on_at(int at, uint32_t key) const {
+    return at < count && keys[at] == key;
   }
-  __syncthreads();
-  const auto key_of = [&](int i) { return s_keys[i + 1]; };
+};
+
+// What becomes of the sum so far behind a row.
+enum class ChunkEnd : unsigned char { none, table, first_slot, other_slot, nowhere };
+
+template <class T, int kWidth>
+__global__ void embedding_backward_chunks_kernel(const T* dout, EmbeddingRuns runs, int columns,
+                                                 float* dtable, float* partials, Dropout dropout) {
+  constexpr int kRows = 2 * kChunk;  // a chunk that begins in the window may end behind it
+  __shared__ uint32_t s_keys[kRows];
+  __shared__ int32_t s_order[kRows];
+  __shared__ ChunkEnd s_ends[kRows];
+  const int window = blockIdx.x * kChunk;
+  bool is_before = false, is_mine = false;
+  if (const int i = threadIdx.x, at = window + i; i < kRows && at < runs.count) {
+    const uint32_t key = runs.keys[at];
+    const int offset = at - runs.starts[at], chunk = at - offset % kChunk;
+    const bool is_run_end = !runs.goes_on_at(at + 1, key);
+    const bool is_chunk_end = is_run_end || (offset + 1) % kChunk == 0;
+    is_before = chunk < window;
+    is_mine = !is_before && chunk < window + kChunk;
+    s_keys[i] = key;
+    s_order[i] = runs.order[at];
+    s_ends[i] = !is_chunk_end            ? ChunkEnd::none
+                : key == runs.table_rows ? ChunkEnd::nowhere
+                : offset >= kChunk       ? ChunkEnd::other_slot
+                : is_run_end             ? ChunkEnd::table
+                                         : ChunkEnd::first_slot;
+  }
+  const int begin = __syncthreads_count(is_before);
+  const int end = begin + __syncthreads_count(is_mine);
   const ElementDropout drop(dropout);
-  float* head = partials + static_cast<int64_t>(blockIdx.x) * 2 * columns;
-  float* tail = head + columns;
+  float* slots = partials + static_cast<int64_t>(blockIdx.x) * 2 * columns;
 
   for (int column = threadIdx.x * kWidth; column < columns; column += blockDim.x * kWidth) {
     float sum[kWidth] = {};
-    bool is_head = key_of(-1) == key_of(0);
 #pragma unroll 1
-    for (int batch = 0; batch < kSegment; batch += kRowsInFlight) {
+    for (int batch = begin; batch < end; batch += kRowsInFlight) {
       Vector<T, kWidth> rows[kRowsInFlight];
 #pragma unroll
       for (int i = 0; i < kRowsInFlight; ++i) {
-        if (batch + i >= size) break;
+        if (batch + i >= end) break;
         const int64_t row = s_order[batch + i];
         rows[i] = load_vector<T, kWidth>(dout + row * columns + column);
       }
 #pragma unroll
       for (int i = 0; i < kRowsInFlight; ++i) {
-        const int at = batch + i;
-        if (at >= size) break;
-        const uint32_t key = key_of(at);
-        add_row(sum, rows[i], static_cast<int64_t>(s_order[at]) * columns + column, drop);
-        const bool is_end = key_of(at + 1) != key;
-        if (!is_end && at + 1 < size) continue;
-        if (key == table_rows) {
-          // Of no row of the table.
-        } else if (is_head) {
-          write_to(head + column, sum);
-        } else if (!is_end) {
-          write_to(tail + column, sum);
-        } else {
-          add_to(dtable + static_cast<int64_t>(key) * columns + column, sum);
+        if (batch + i >= end) break;
+        add_row(sum, rows[i], static_cast<int64_t>(s_order[batch + i]) * columns + column, drop);
+        const ChunkEnd chunk_end = s_ends[batch + i];
+        if (chunk_end == ChunkEnd::none) continue;
+        if (chunk_end == ChunkEnd::table) {
+          add_to(dtable + static_cast<int64_t>(s_keys[batch + i]) * columns + column, sum);
+        } else if (chunk_end != ChunkEnd::nowhere) {
+          write_to(slots + (chunk_end == ChunkEnd::first_slot ? 0 : columns) + column, sum);
         }
-        is_head = false;
 #pragma unroll
         for (int j = 0; j < kWidth; ++j) sum[j] = 0;
       }
@@ -172,48 +191,59 @@ __global__ void embedding_backward_segments_kernel(const T* dout, const uint32_t
   }
 }
 
-// For the run that begins in segment blockIdx.x and goes on in the next one, if there is one:
-// dtable[key] += its tail there + the heads of the segments behind, kRunLanes·4 columns a block.
+// For each run of more than one chunk that begins in windows blockIdx.x·kRunWindows and on:
+// dtable[key] += the sums of its chunks, kRunLanes·kWidth columns a block.
 template <int kWidth>
 __global__ void __launch_bounds__(kRunThreads)
-    embedding_backward_runs_kernel(const float* partials, const uint32_t* keys, int64_t count,
-                                   uint32_t table_rows, int columns, float* dtable) {
+    embedding_backward_runs_kernel(const float* partials, EmbeddingRuns runs, int columns,
+                                   float* dtable) {
   constexpr int kGroups = kRunThreads / kRunLanes;
   __shared__ float s_sums[kGroups][kRunLanes][kWidth];
-  const int64_t first = blockIdx.x, end = (first + 1) * kSegment;
-  if (end >= count) return;
-  const uint32_t key = keys[end];
-  if (key == table_rows || keys[end - 1] != key) return;       // no run crosses this end
-  if (first > 0 && keys[first * kSegment - 1] == key) return;  // it has begun before
-
-  // Segment s behind has a part of the run where its first row does; these are side by side.
-  int64_t last = first;
-  for (int more = kRunThreads; more == kRunThreads; last += more) {
-    const int64_t begin = (last + 1 + threadIdx.x) * kSegment;
-    more = __syncthreads_count(begin < count && keys[begin] == key);
+  __shared__ int s_begins[kRunWindows], s_found;
+  if (threadIdx.x == 0) s_found = 0;
+  __syncthreads();
+  const int at = blockIdx.x * kRunWindows * kChunk + threadIdx.x;
+  if (threadIdx.x < kRunWindows * kChunk && at < runs.count && runs.starts[at] == at) {
+    const uint32_t key = runs.keys[at];
+    if (key != runs.table_rows && runs.goes_on_at(at + kChunk, key)) {
+      s_begins[atomicAdd(&s_found, 1)] = at;  // in any order: each run has a row of its own
+    }
   }
+  __syncthreads();
 
   const int lane = threadIdx.x % kRunLanes, group = threadIdx.x / kRunLanes;
   const int column = (blockIdx.y * kRunLanes + lane) * kWidth;
-  float sum[kWidth] = {};
+  for (int found = 0; found < s_found; ++found) {
+    const int begin = s_begins[found], window = begin / kChunk;
+    const uint32_t key = runs.keys[begin];
+    int chunks = 1;
+    for (int more = kRunThreads; more == kRunThreads; chunks += more) {
+      const int chunk = chunks + static_cast<int>(threadIdx.x);
+      more = __syncthreads_count(runs.goes_on_at(begin + chunk * kChunk, key));
+    }
+    float sum[kWidth] = {};
 #pragma unroll 8
-  for (int64_t s = first + group; s <= last; s += kGroups) {
-    if (column >= columns) break;
-    float part[kWidth];
-    load_floats(part, partials + (2 * s + (s == first ? 1 : 0)) * columns + column);
+    for (int chunk = group; chunk < chunks; chunk += kGroups) {
+      if (column >= columns) break;
+      float part[kWidth];
+      const int64_t slot = 2 * static_cast<int64_t>(window + chunk) + (chunk == 0 ? 0 : 1);
+      load_floats(part, partials + slot * columns + column);
 #pragma unroll
-    for (int i = 0; i < kWidth; ++i) sum[i] += part[i];
+      for (int i = 0; i < kWidth; ++i) sum[i] += part[i];
+    }
+#pragma unroll
+    for (int i = 0; i < kWidth; ++i) s_sums[group][lane][i] = sum[i];
+    __syncthreads();
+    if (group == 0 && column < columns) {
+#pragma unroll
+      for (int other = 1; other < kGroups; ++other) {
+#pragma unroll
+        for (int i = 0; i < kWidth; ++i) sum[i] += s_sums[other][lane][i];
+      }
+      add_to(dtable + static_cast<int64_t>(key) * columns + column, sum);
+    }
+    __syncthreads();
   }
-#pragma unroll
-  for (int i = 0; i < kWidth; ++i) s_sums[group][lane][i] = sum[i];
-  __syncthreads();
-  if (group != 0 || column >= columns) return;
-#pragma unroll
-  for (int other = 1; other < kGroups; ++other) {
-#pragma unroll
-    for (int i = 0; i < kWidth; ++i) sum[i] += s_sums[other][lane][i];
-  }
-  add_to(dtable + static_cast<int64_t>(key) * columns + column, sum);
 }
 
 }  // namespace strobe

@@ -70,19 +70,26 @@ template <class T>
 void add_by_id(Context& ctx, const Tensor& ids, const Tensor& dout, const Tensor& dtable,
                const EmbeddingPositionSums<T>& positions, const Dropout& dropout) {
   const int64_t count = ids.numel(), columns = dtable.shape[1], table_rows = dtable.shape[0];
-  const int64_t segments = blocks_of(count, kSegment);
+  const int64_t windows = blocks_of(count, kChunk);
   const Arena::Scope scope(ctx.arena());
   const auto allocate = [&](DType dtype, const Shape& shape) {
     return ctx.arena().allocate(MemoryUse::workspace, dtype, shape);
   };
-  const Tensor keys = allocate(DType::i32, {count}), order = allocate(DType::i32, {count});
-  const Tensor partials = allocate(DType::f32, {segments, 2, columns});
+  const Tensor keys = allocate(DType::i32, {count}), order = allocate(DType::i32, {count}),
+               starts = allocate(DType::i32, {count});
+  const Tensor partials = allocate(DType::f32, {windows, 2, columns});
   const EmbeddingSort sort = {.ids = ids.as<int32_t>(),
                               .keys = static_cast<uint32_t*>(keys.data),
                               .order = order.as<int32_t>(),
+                              .starts = starts.as<int32_t>(),
                               .count = static_cast<int32_t>(count),
                               .table_rows = static_cast<uint32_t>(table_rows),
                               .shift = EmbeddingSort::shift_of(table_rows)};
+  const EmbeddingRuns runs = {.keys = sort.keys,
+                              .order = sort.order,
+                              .starts = sort.starts,
+                              .count = sort.count,
+                              .table_rows = sort.table_rows};
   const T* rows = dout.as<T>();
   float* sums = dtable.as<float>();
   with_width<T>(columns, {rows, sums, positions.dposition_table}, [&](auto width) {
@@ -92,14 +99,14 @@ void add_by_id(Context& ctx, const Tensor& ids, const Tensor& dout, const Tensor
            {.grid = dim3(sort.blocks() + blocks_of(position_vectors, EmbeddingSort::kThreads)),
             .block = dim3(EmbeddingSort::kThreads)},
            sort, positions, dropout);
-    launch(ctx, embedding_backward_segments_kernel<T, width>,
-           {.grid = dim3(segments), .block = row_threads(columns, width)}, rows, sort.keys,
-           sort.order, count, table_rows, columns, sums, partials.as<float>(), dropout);
+    launch(ctx, embedding_backward_chunks_kernel<T, width>,
+           {.grid = dim3(windows), .block = row_threads(columns, width)}, rows, runs, columns, sums,
+           partials.as<float>(), dropout);
     constexpr int kWidth = std::min<int>(width, 4);
     launch(ctx, embedding_backward_runs_kernel<kWidth>,
-           {.grid = dim3(segments, blocks_of(columns, kRunLanes * kWidth)),
+           {.grid = dim3(blocks_of(windows, kRunWindows), blocks_of(columns, kRunLanes * kWidth)),
             .block = dim3(kRunThreads)},
-           partials.as<float>(), sort.keys, count, table_rows, columns, sums);
+           partials.as<float>(), runs, columns, sums);
   });
 }
 
