@@ -45,7 +45,7 @@ __device__ __forceinline__ void load_rows(unsigned char* tile, const SequenceRow
   constexpr int kChunkElements = 16 / sizeof(T);
   constexpr int kChunks = kHeadDim / kChunkElements;
   constexpr int kRowElements = kHeadDim * sizeof(T) / 2;
-  constexpr int kRowThreads = kChunks % 8 == 0 && kThreads >= 64 ? 8 : 4;
+  constexpr int kRowThreads = kChunks % 8 == 0 ? 8 : 4;
   constexpr int kRowStep = kThreads / kRowThreads;
   const int thread_row = static_cast<int>(threadIdx.x) / kRowThreads;
   const int thread_chunk = static_cast<int>(threadIdx.x) % kRowThreads;

@@ -40,7 +40,7 @@ constexpr FlashBackwardTile flash_backward_tile(bool is_16_bit, int head_dim, Ba
   }
   if (arch == PortableArch::sm80) {
     if (head_dim <= 128) return {4, 1, 1, 1, 32, 32, false, 1};
-    return {of_keys ? 2 : 1, 1, 1, of_keys ? 2 : 1, 32, 32, false, 1};
+    return {2, 1, 1, of_keys ? 2 : 1, 32, 32, false, 1};
   }
   if (head_dim <= 64) return {4, 1, 1, 1, 32, 32, false, 1};
   return {head_dim <= 96 ? 2 : 1, 1, 1, 1, 32, 32, false, 1};
