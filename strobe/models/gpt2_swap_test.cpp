@@ -60,7 +60,7 @@ std::vector<std::string> attention_names() {
 class Gpt2Swap : public ::testing::Test {
  protected:
   explicit Gpt2Swap(double dropout = 0.1)
-      : ctx_(Device{}, {.poison = true}),
+      : ctx_(options().device, {.poison = true}),
         model_(ctx_, tiny_config(dropout)),
         batch_(random_batch(model_.config(), 2, 24, 2)) {
     randomize(ctx_, model_, 1);
@@ -69,7 +69,7 @@ class Gpt2Swap : public ::testing::Test {
 
   std::vector<double> logits(const Gpt2Batch& batch) { return logits_of(ctx_, model_, batch); }
 
-  Context ctx_{options().device};
+  Context ctx_;
   Gpt2 model_;
   TestBatch batch_;
 };

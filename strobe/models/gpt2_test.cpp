@@ -315,7 +315,8 @@ TEST(Gpt2, ErrorsNameValueAndWhatIsAllowed) {
   Gpt2 frozen(ctx, tiny_config(), DType::f32, false);
   EXPECT_EQ(error_of([&] { frozen.forward_backward(ctx, batch.view(), {}); }),
             "the model was made for evaluation only, it has no gradients");
-  EXPECT_EQ(error_of([&] { Gpt2(ctx, tiny_config(), DType::f16); }),
+  Context cpu;
+  EXPECT_EQ(error_of([&] { Gpt2(cpu, tiny_config(), DType::f16); }),
             "the model's type is f16, allowed for training on cpu are f32 and bf16");
 }
 

@@ -217,10 +217,9 @@ TEST_F(TrainerTest, WeightDecayShrinksMatricesOnly) {
   without.model().for_each_parameter([&](Parameter& p) { plain.push_back(&p); });
   size_t index = 0;
   with.model().for_each_parameter([&](Parameter& p) {
-    const auto* a = plain[index]->master.as<float>();
-    const auto* b = p.master.as<float>();
-    const auto n = static_cast<size_t>(p.master.numel());
-    EXPECT_EQ(std::memcmp(a, b, n * sizeof(float)) != 0, p.decays()) << p.hf_name;
+    const HostView a(plain[index]->master), b(p.master);
+    EXPECT_EQ(std::memcmp(a.tensor().data, b.tensor().data, b.tensor().bytes()) != 0, p.decays())
+        << p.hf_name;
     ++index;
   });
 }
