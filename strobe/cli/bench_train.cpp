@@ -187,10 +187,11 @@ int bench_train_command(const Arguments& arguments) {
   Options options;
   options.train = preset_of(arguments, "gpt2");
   options.train.dropout = 0;
-  OptionParser parser("bench train",
-                      "Times whole training steps: forward, backward, clipping and AdamW.\nA token "
-                      "counts 6·N + 6·L·C·T FLOP; \"matmul\" is the share of the rate of plain matrix "
-                      "products in the same type (docs/bench.md), measured before and after.");
+  OptionParser parser(
+      "bench train",
+      "Times whole training steps: forward, backward, clipping and AdamW.\nA token "
+      "counts 6·N + 6·L·C·T FLOP; \"matmul\" is the share of the rate of plain matrix "
+      "products in the same type (docs/bench.md), measured before and after.");
   options.visit(parser);
   if (!parser.parse(arguments)) return 0;
   complete(options);

@@ -8,6 +8,7 @@
 
 #include "strobe/core/arena.h"
 #include "strobe/core/device.h"
+#include "strobe/core/parallel.h"
 #include "strobe/core/select.h"
 
 namespace strobe {
@@ -71,6 +72,16 @@ class Context {
     std::string_view op_;
     Wish before_;
   };
+
+  // Calls body(), on a CPU with the other threads standing by (with_team_at_hand()).
+  template <class Body>
+  void with_threads_at_hand(const Body& body) {
+    if (device_.kind == DeviceKind::cpu) {
+      with_team_at_hand(body);
+    } else {
+      body();
+    }
+  }
 
   // Time spent in an op that times itself (attention does), since the context was made. On a GPU
   // only while set_timing(true): then between what the op put on the stream.

@@ -5,7 +5,6 @@
 #include <numeric>
 
 #include "strobe/core/copy.h"
-#include "strobe/core/parallel.h"
 #include "strobe/models/gpt2_inputs.h"
 #include "strobe/models/gpt2_pass.h"
 #include "strobe/ops/cross_entropy/cross_entropy.h"
@@ -285,10 +284,10 @@ void Gpt2::decode_extended(Context& ctx, const Tensor& tokens, KvCache& cache,
     pass.decode(cache);
     pass.next_logits(logits, {});
   };
-  // A token of a few sequences is many loops of some microseconds each, on a CPU. With more rows the
+  // On a CPU a token of a few sequences is many loops of some microseconds each. With more rows the
   // linear layers are oneDNN's matrix products, which bring their own team.
-  if (ctx.device().kind == DeviceKind::cpu && batch_size <= kFewSequences) {
-    with_team_at_hand(compute);
+  if (batch_size <= kFewSequences) {
+    ctx.with_threads_at_hand(compute);
   } else {
     compute();
   }
