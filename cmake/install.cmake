@@ -24,10 +24,10 @@ install(DIRECTORY ${PROJECT_SOURCE_DIR}/strobe/core
 foreach(header
     c/strobe
     data/hub data/safetensors data/safetensors_header data/tokenizer
-    generate/generate generate/sampler generate/utf8_stream
+    generate/generate generate/utf8_stream
     models/gpt2 models/gpt2_config models/gpt2_files models/gpt2_weights models/kv_cache
     models/parameter
-    ops/attention/attention ops/attention/dropout ops/attention/mask)
+    ops/attention/attention ops/attention/dropout ops/attention/mask ops/sample/sample)
   get_filename_component(folder strobe/${header} DIRECTORY)
   install(FILES ${PROJECT_SOURCE_DIR}/strobe/${header}.h
           DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/${folder})

@@ -156,6 +156,10 @@ TEST(TrainOptionsTest, EveryOptionIsReachable) {
       if (value == "") continue;  // not given: nothing to say
       std::string name = key;
       std::replace(name.begin(), name.end(), '_', '-');
+      if (value.is_boolean()) {
+        arguments.push_back((value.get<bool>() ? "--" : "--no-") + name);
+        continue;
+      }
       arguments.push_back("--" + name);
       arguments.push_back(value.is_string() ? value.get<std::string>() : value.dump());
     }
