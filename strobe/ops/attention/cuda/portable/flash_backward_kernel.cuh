@@ -26,8 +26,8 @@ namespace strobe {
 //             [7] scale, round, write
 // Requires    head_dim ≤ D, a multiple of 8; sm_75 (f16, f32) or sm_80         (checked in why_not)
 // Numerics    S, P, dP, dS and sums in f32; Z∘P and dS rounded to the input type before [5], P to
-//             f16 where it goes from one warp to another; base-2 exponent with scale·log2e folded
-//             in; f32 as three products of tf32, or FMA
+//             f16 where it goes from one warp to another; exponents in base 2 with scale·log2e
+//             folded in, in f32 natural ones; f32 as three products of tf32, or FMA
 // Cost        6 (queries), 8 (keys), 10 (all) ·B·Hq·Tq·Tk·D FLOP, half if causal
 template <class Config>
 __global__ void __launch_bounds__(Config::kThreads, Config::kTile.blocks_per_sm)

@@ -9,9 +9,15 @@ namespace strobe {
 // Queries of a tile of the sums that become dq.
 constexpr int kQuerySumRows = 64;
 
+// Exponents are kept in this unit: in base 2 for 16 bits, where that saves a product; in f32 as
+// they are, because L·log2e would be rounded once more, by as much as L is large.
+template <class T>
+constexpr float kExponentUnit = sizeof(T) == 4 ? 1.0f : 1.4426950408889634f;
+
 template <class T>
 struct FlashBackwardParams : AttentionBackwardParams<T> {
-  // {L·log2e, Δ·keep} of every query, where lse has L. A query that sees no key has {∞, 0}.
+  // {L·kExponentUnit, Δ·keep} of every query, where lse has L. A query that sees no key has
+  // {∞, 0}.
   float2* statistics = nullptr;
   // Σ dS K, f32, to which all blocks add: tiles of kQuerySumRows queries of every head, in the
   // order of the fragments that add to them. Packed: the tiles of a sequence begin at

@@ -61,7 +61,7 @@ class FlashBackwardScores {
  protected:
   static constexpr bool kRowsAreKeys = Config::kRowsAreKeys;
   static constexpr int kRoles = Config::kRoles;
-  static constexpr float kLog2E = 1.4426950408889634f;
+  static constexpr float kUnit = kExponentUnit<typename Config::T>;
 
   static __device__ int lane() { return static_cast<int>(threadIdx.x) % kWarpSize; }
   static __device__ int warp() { return static_cast<int>(threadIdx.x) / kWarpSize; }
@@ -91,7 +91,7 @@ class FlashBackwardScores {
     }
   }
 
-  // {L·log2e, Δ·keep} of the query of an element.
+  // {L in kExponentUnit, Δ·keep} of the query of an element.
   __device__ __forceinline__ float2 statistics_of(const float2* columns, int m, int n,
                                                   int e) const {
     if constexpr (kRowsAreKeys) {
@@ -105,15 +105,17 @@ class FlashBackwardScores {
   __device__ __forceinline__ void to_probs(Scores& scores, const float2* stats, int column,
                                            int head) const {
     const int row = block_row_ + warp_row_;
-    const float scale = params_.scale * kLog2E;
+    const float scale = params_.scale * kUnit;
     for_each_score([&](int m, int n, int e) {
       const float lse = statistics_of(stats, m, n, e).x;
       scores[m][n][e] = fmaf(scores[m][n][e], scale, -lse);
     });
     if (params_.bias.data != nullptr) add_bias(scores, row, column, head);
     if (!band_.shows_all(row, Config::kWarpRows, column, Config::kStep)) hide(scores, row, column);
-    for_each_score(
-        [&](int m, int n, int e) { scores[m][n][e] = exp2_approximately(scores[m][n][e]); });
+    for_each_score([&](int m, int n, int e) {
+      float& score = scores[m][n][e];
+      score = sizeof(typename Config::T) == 4 ? expf(score) : exp2_approximately(score);
+    });
   }
 
   // function(m, pair, survivors) for every 16 rows and 32 columns of scores.
@@ -249,7 +251,7 @@ class FlashBackwardScores {
       const int r = row + row_of(m, e), c = column + column_of(n, e);
       if (r >= band_.row_end || c >= band_.column_end) return;
       const int query = kRowsAreKeys ? c : r, key = kRowsAreKeys ? r : c;
-      scores[m][n][e] += params_.bias.row(batch_, head, query)[key] * kLog2E;
+      scores[m][n][e] += params_.bias.row(batch_, head, query)[key] * kUnit;
     });
   }
 

@@ -11,7 +11,7 @@ namespace strobe {
 // attention_backward_flash_statistics
 //
 // Computes    Δ = rowsum(dO∘O)                                                      (11)
-//             of docs/attention_backward.md, and L in base 2: what backward needs of a query
+//             of docs/attention_backward.md, and L in kExponentUnit: what backward needs of a query
 // Shapes      out dout [B,Tq,Hq,D]  lse [B,Hq,Tq]  →  statistics [B,Hq,Tq] of two f32
 // Mapping     kLanes lanes per row, rows in the order of memory: heads, then queries
 // Numerics    Δ is summed in f32 and multiplied by the keep rate, so that dropout's factor can be
@@ -62,9 +62,9 @@ __global__ void __launch_bounds__(256) attention_backward_flash_statistics_kerne
   const int64_t at = (batch * params.heads_q + head) * params.seq_q + query;
   const float lse = params.lse[at];
   const bool sees_keys = is_inside && lse != -INFINITY;
-  constexpr float kLog2E = 1.44269504088896f;
   const float keep = 1.0f - static_cast<float>(params.dropout.threshold) / 256.0f;
-  params.statistics[at] = sees_keys ? float2{lse * kLog2E, delta * keep} : float2{INFINITY, 0};
+  params.statistics[at] =
+      sees_keys ? float2{lse * kExponentUnit<T>, delta * keep} : float2{INFINITY, 0};
 }
 
 }  // namespace strobe
