@@ -44,6 +44,7 @@ struct Options {
                    "or implementations that `strobe info` lists"});
     visit.group("How");
     visit(train.device, kDeviceOption);
+    visit(train.tf32, kTf32Option);
     visit(train.deterministic, kDeterministicOption);
     visit(threads, {.name = "threads", .help = "0: one for each core", .min = 0, .max = 1024});
     visit(repeats,
@@ -154,6 +155,7 @@ Json time_training(const TrainOptions& options, const TimingPlan& plan) {
               {"dropout", options.dropout},
               {"device", to_text(device)},
               {"dtype", to_text(options.dtype)},
+              {"tf32", options.tf32},
               {"parameters", parameters},
               {"flop", flop}};
   add_speed(row, ms, flop, (matmul_before + matmul_after) / 2);

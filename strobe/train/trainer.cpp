@@ -107,8 +107,8 @@ Trainer::Trainer(const TrainOptions& options)
       device_(device_named(options.device)),
       plan_(plan_training(device_, config_, options, attention_name(options, config_))),
       ctx_(device_),
-      attention_(choose_attention(ctx_, options, config_)),
       model_(planned(ctx_, plan_), config_, options.dtype),
+      attention_(choose_attention(ctx_, options, config_)),
       device_step_(ctx_, model_, options, begin_),
       step_(begin_.step),
       micro_batches_(begin_.micro_batches),
@@ -119,7 +119,7 @@ Trainer::Trainer(const TrainOptions& options)
   check(tokens <= config_.vocab_size, "the tokenizer '", options.tokenizer, "' has ", tokens,
         " tokens, the model's vocab_size is ", config_.vocab_size);
   model_.set_attention(attention_name(options, config_));
-  ctx_.set_deterministic(options.deterministic);
+  prepare(ctx_, options);
   start();
 }
 

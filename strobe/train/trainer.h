@@ -78,8 +78,8 @@ class Trainer {
   Device device_;
   MemoryPlan plan_;
   Context ctx_;
-  std::string_view attention_;
   Gpt2 model_;
+  std::string_view attention_;
   TrainingStep device_step_;
   int64_t step_;
   int64_t micro_batches_;  // done

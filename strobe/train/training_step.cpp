@@ -163,12 +163,21 @@ void TrainingStep::save_to(TrainingState& state) const {
   state.skipped_steps = numbers[kStepsSkipped];
 }
 
+void prepare(Context& ctx, const TrainOptions& options) {
+  ctx.set_deterministic(options.deterministic);
+  if (!options.tf32) return;
+  check(ctx.device().kind == DeviceKind::cuda && options.dtype == DType::f32,
+        "tf32 is asked for with ", options.dtype, " on ", ctx.device(),
+        ", allowed is f32 on a GPU");
+  ctx.prefer("linear", {.implementation = "cuda_tf32"});
+}
+
 MemoryPlan plan_training(const Device& device, const Gpt2Config& config,
                          const TrainOptions& options, std::string_view attention) {
   MemoryPlan plan;
   if (device.kind == DeviceKind::cpu) return plan;
   Context ctx(device, {.is_planning = true});
-  ctx.set_deterministic(options.deterministic);
+  prepare(ctx, options);
   Gpt2 model(ctx, config, options.dtype);
   model.set_attention(attention);
   TrainingStep(ctx, model, options, {}).plan();

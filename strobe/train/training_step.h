@@ -71,6 +71,10 @@ class TrainingStep {
   double attention_seconds_ = 0;
 };
 
+// What the options ask of the context: determinism, and how linear layers multiply. Throws Error
+// when tf32 is asked for where there is none.
+void prepare(Context& ctx, const TrainOptions& options);
+
 // What a run takes on its device, by category, before it begins; nothing where that is a CPU.
 // Throws OutOfMemory when the device has less: with what is needed, what there is, and what to try.
 struct MemoryPlan {
