@@ -27,7 +27,7 @@ foreach(header
     generate/generate generate/utf8_stream
     models/gpt2 models/gpt2_config models/gpt2_files models/gpt2_weights models/kv_cache
     models/parameter
-    ops/attention/attention ops/attention/dropout ops/attention/mask ops/sample/sample)
+    ops/adamw/adamw ops/attention/attention ops/attention/dropout ops/attention/mask ops/sample/sample)
   get_filename_component(folder strobe/${header} DIRECTORY)
   install(FILES ${PROJECT_SOURCE_DIR}/strobe/${header}.h
           DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/${folder})

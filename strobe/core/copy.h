@@ -43,8 +43,6 @@ class HostBuffer {
   HostBuffer(const HostBuffer&) = delete;
   HostBuffer& operator=(const HostBuffer&) = delete;
 
-  void* data() const { return data_; }
-  int64_t bytes() const { return bytes_; }
   // A tensor at an offset of the buffer.
   Tensor tensor(DType dtype, const Shape& shape, int64_t offset_bytes = 0) const;
 

@@ -48,12 +48,7 @@ void randomize(Context& ctx, Gpt2& model, uint64_t seed) {
 
 Optimizer::Optimizer(Context& ctx, Gpt2& model, double learning_rate) : ctx_(ctx) {
   model.for_each_parameter([&](Parameter& p) {
-    parameters_.push_back({.master = p.master,
-                           .working = p.working(),
-                           .gradient = p.grad,
-                           .m = p.m,
-                           .v = p.v,
-                           .decays = p.decays()});
+    parameters_.push_back(p.for_adamw());
   });
   const auto number = [&](DType dtype, double value) {
     const Tensor tensor = ctx.arena().allocate(MemoryUse::optimizer, dtype, {1});

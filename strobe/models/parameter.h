@@ -5,6 +5,7 @@
 #include "strobe/core/context.h"
 #include "strobe/core/random.h"
 #include "strobe/core/tensor.h"
+#include "strobe/ops/adamw/adamw.h"
 
 namespace strobe {
 
@@ -34,6 +35,15 @@ struct Parameter {
   bool decays() const { return shape.rank == 2; }
   // What AdamW calls `working`: absent where master and value are the same memory.
   Tensor working() const { return value.data == master.data ? Tensor{} : value; }
+  // A trainable one as AdamW takes it.
+  AdamWParameter for_adamw() const {
+    return {.master = master,
+            .working = working(),
+            .gradient = grad,
+            .m = m,
+            .v = v,
+            .decays = decays()};
+  }
 };
 
 // Takes the parameter's memory from the context's arena, its values left unspecified. One that is

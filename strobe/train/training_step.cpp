@@ -54,12 +54,7 @@ TrainingStep::TrainingStep(Context& ctx, Gpt2& model, const TrainOptions& option
   }
   model.for_each_parameter([&](Parameter& p) {
     gradients_.push_back(p.grad);
-    parameters_.push_back({.master = p.master,
-                           .working = p.working(),
-                           .gradient = p.grad,
-                           .m = p.m,
-                           .v = p.v,
-                           .decays = p.decays()});
+    parameters_.push_back(p.for_adamw());
   });
 
   const auto whole = [&](const Tensor& from, int64_t i) { return from.slice(0, i, i + 1); };
