@@ -118,10 +118,15 @@ TEST_F(FetchProgramTest, AKilledFetchGoesOnToo) {
 }
 
 TEST_F(FetchProgramTest, TwoAtOnceLoadEachFileOnce) {
+  const auto both_asked_for_the_weights = [&] {
+    return std::ranges::any_of(hub_.requests("HEAD"), [](const HubRequest& request) {
+      return request.path.ends_with("/model.safetensors") && request.earlier > 0;
+    });
+  };
   hub_.tamper = [&](const HubRequest& request, HubReply& reply) {
     if (!request.path.starts_with("/storage/")) return;
-    wait_until([&] { return hub_.requests("HEAD").back().earlier > 0; });  // the other is there
-    reply.bytes_per_s = 1'000'000;
+    wait_until(both_asked_for_the_weights);
+    reply.bytes_per_s = 500'000;
   };
   ProgramResult other;
   const ProgramResult one = fetch({}, [&](pid_t) { other = fetch(); });
