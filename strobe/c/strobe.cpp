@@ -3,6 +3,7 @@
 #include <cstring>
 #include <memory>
 #include <new>
+#include <optional>
 
 #include "strobe/core/cuda/runtime.h"
 #include "strobe/core/parallel.h"
@@ -46,30 +47,16 @@ Context& context_of(strobe_context* context) {
 }
 
 // While it lives, a GPU is the thread's current device; after it, what the caller has chosen.
-class CurrentDevice {
- public:
-  explicit CurrentDevice(const Device& device) {
-    if (device.kind == DeviceKind::cpu) return;
-    before_ = cuda::current();
-    cuda::use(device.index);
-  }
-  ~CurrentDevice() {
-    if (before_ >= 0) cuda::use(before_);
-  }
-  CurrentDevice(const CurrentDevice&) = delete;
-  CurrentDevice& operator=(const CurrentDevice&) = delete;
-
- private:
-  int before_ = -1;
-};
+using CurrentGpu = std::optional<cuda::CurrentDevice>;
 
 // One call: on the context's device, on the stream that the caller gave or the context's own.
 class Call {
  public:
-  Call(strobe_context* context, void* stream) : ctx_(context_of(context)), current_(ctx_.device()) {
+  Call(strobe_context* context, void* stream) : ctx_(context_of(context)) {
     if (ctx_.device().kind == DeviceKind::cpu) {
       check(stream == nullptr, "stream is given, allowed is NULL on the CPU");
     } else {
+      current_.emplace(ctx_.device().index);
       ctx_.set_stream(stream != nullptr ? stream : context->own_stream);
     }
   }
@@ -77,7 +64,7 @@ class Call {
 
  private:
   Context& ctx_;
-  CurrentDevice current_;
+  CurrentGpu current_;
 };
 
 // The arguments as this version knows them: fields that an older program lacks are zero.
@@ -225,7 +212,8 @@ strobe_status strobe_context_create(const char* device, strobe_context** context
           "', allowed are 'cpu', 'cuda' and 'cuda:N'");
     check(context != nullptr, "context is NULL");
     const Device chosen = device_named(name);
-    const CurrentDevice current(chosen);
+    CurrentGpu current;
+    if (chosen.kind == DeviceKind::cuda) current.emplace(chosen.index);
     *context = new strobe_context{.context = Context(chosen)};
   });
 }

@@ -143,9 +143,8 @@ Tensor Arena::allocate(MemoryUse use, DType dtype, const Shape& shape) {
   char* data = begin + guard;
   live_.push_back({index, chunk.used, data, bytes, use});
   chunk.used += needed;
-  int64_t used = 0;
-  for (size_t i = 0; i <= index; ++i) used += chunks_[i].used;
-  high_water_bytes_ = std::max(high_water_bytes_, used);
+  used_bytes_ += needed;
+  high_water_bytes_ = std::max(high_water_bytes_, used_bytes_);
   if (options_.poison) {
     fill(begin, kGuardByte, needed);
     fill(data, poison_of(dtype), bytes);
@@ -185,18 +184,28 @@ void Arena::check_guards() const {
   }
 }
 
+// Not where that cannot be known: recorded work has not been done yet (its guards are looked at
+// where it is run unrecorded), and a GPU that has failed says so elsewhere.
+bool Arena::was_written_outside(const Allocation& a) const noexcept {
+  try {
+    const bool is_recording = stream_ != nullptr && cuda::is_capturing(stream_);
+    return !is_recording && !guards_intact(a);
+  } catch (const Error&) {
+    return false;
+  }
+}
+
 void Arena::release_to(size_t mark) {
-  // Recorded work has not been done yet: its guards are looked at where it is run unrecorded.
-  const bool is_recording = options_.poison && stream_ != nullptr && cuda::is_capturing(stream_);
   while (live_.size() > mark) {
     const Allocation& a = live_.back();
-    if (options_.poison && !is_recording && !guards_intact(a)) {
+    if (options_.poison && was_written_outside(a)) {
       // A destructor must not throw, and going on would hide the overrun.
       std::fputs("strobe: memory was written outside an allocation\n", stderr);
       std::abort();
     }
     report_.current_bytes[static_cast<size_t>(a.use)] -= a.bytes;
     report_.current_total_bytes -= a.bytes;
+    used_bytes_ -= chunks_[a.chunk].used - a.chunk_used_before;
     chunks_[a.chunk].used = a.chunk_used_before;
     live_.pop_back();
   }

@@ -119,11 +119,12 @@ class Arena {
   int64_t alignment() const;
   void fill(void* memory, int byte, int64_t bytes) const;
   bool guards_intact(const Allocation& allocation) const;
+  bool was_written_outside(const Allocation& allocation) const noexcept;
 
   ArenaOptions options_;
   Device device_;
   void* stream_;
-  int64_t high_water_bytes_ = 0;
+  int64_t used_bytes_ = 0, high_water_bytes_ = 0;  // of all chunks
   std::vector<Chunk> chunks_;
   std::vector<Allocation> live_;
   MemoryReport report_;

@@ -62,6 +62,22 @@ TEST(Arena, ServesTensorsLargerThanAChunkAndKeepsAddresses) {
   EXPECT_EQ(first.as<float>()[large - 1], 1);
 }
 
+TEST(Arena, HighWaterIsTheMostThatWasTakenAtATimeOverAllChunks) {
+  Arena arena({.poison = false});
+  constexpr int64_t kHalfChunk = int64_t{32} << 20, kAlignment = 64;
+  arena.allocate(MemoryUse::weights, DType::bf16, {1});
+  EXPECT_EQ(arena.high_water_bytes(), kAlignment);
+  for (int pass = 0; pass < 2; ++pass) {
+    const Arena::Scope scope(arena);
+    for (int i = 0; i < 3; ++i) {  // the second half of the first chunk is left empty
+      arena.allocate(MemoryUse::activations, DType::f32, {kHalfChunk / 4});
+    }
+    EXPECT_EQ(arena.high_water_bytes(), kAlignment + 3 * kHalfChunk);
+  }
+  arena.allocate(MemoryUse::activations, DType::f32, {16});
+  EXPECT_EQ(arena.high_water_bytes(), kAlignment + 3 * kHalfChunk);
+}
+
 TEST(Arena, PoisonsEveryAllocationAlsoReusedMemory) {
   Arena arena(kPoisoned);
   for (int pass = 0; pass < 2; ++pass) {

@@ -1,5 +1,7 @@
 #include "strobe/core/context.h"
 
+#include <utility>
+
 #include "strobe/core/cuda/runtime.h"
 
 namespace strobe {
@@ -45,12 +47,11 @@ bool Context::times_device() const {
 }
 
 double Context::seconds_in(std::string_view op) {
-  for (const DeviceSpan& span : spans_) {
+  for (const DeviceSpan& span : std::exchange(spans_, {})) {
     seconds_[span.op] += cuda::seconds_between(span.begin, span.end);
     cuda::destroy_event(span.begin);
     cuda::destroy_event(span.end);
   }
-  spans_.clear();
   const auto found = seconds_.find(op);
   return found == seconds_.end() ? 0 : found->second;
 }
@@ -64,7 +65,11 @@ Context::Timer::~Timer() {
     const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start_;
     ctx_.seconds_[std::string(op_)] += elapsed.count();
   } else if (begin_ != nullptr) {
-    ctx_.spans_.push_back({std::string(op_), begin_, cuda::record_event(ctx_.stream())});
+    try {
+      ctx_.spans_.push_back({std::string(op_), begin_, cuda::record_event(ctx_.stream())});
+    } catch (const Error&) {  // the GPU has failed: the op, or the next call, says how
+      cuda::destroy_event(begin_);
+    }
   }
 }
 

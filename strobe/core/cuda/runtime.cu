@@ -12,21 +12,6 @@ namespace {
 // Is there code for this GPU? What the runtime says of one kernel holds for all.
 __global__ void probe_kernel() {}
 
-// Makes a device the current one, and puts the one before back.
-class CurrentDevice {
- public:
-  explicit CurrentDevice(int index) {
-    cuda_check(cudaGetDevice(&before_), "asking for the current GPU");
-    if (before_ != index) cuda_check(cudaSetDevice(index), "choosing a GPU");
-  }
-  ~CurrentDevice() { cudaSetDevice(before_); }
-  CurrentDevice(const CurrentDevice&) = delete;
-  CurrentDevice& operator=(const CurrentDevice&) = delete;
-
- private:
-  int before_ = 0;
-};
-
 std::string version(int number) { return fmt::format("{}.{}", number / 1000, number % 1000 / 10); }
 
 int driver_version() {
@@ -47,6 +32,18 @@ std::string driver_release() {
 
 cudaStream_t as_stream(void* stream) { return static_cast<cudaStream_t>(stream); }
 cudaEvent_t as_event(void* event) { return static_cast<cudaEvent_t>(event); }
+
+cudaPointerAttributes attributes_of(const void* memory) {
+  cudaPointerAttributes attributes;
+  cuda_check(cudaPointerGetAttributes(&attributes, memory), "asking where memory lies");
+  return attributes;
+}
+
+// The GPU in whose memory one of the two lies.
+int gpu_of(const void* a, const void* b) {
+  const cudaPointerAttributes of_a = attributes_of(a);
+  return of_a.type == cudaMemoryTypeDevice ? of_a.device : attributes_of(b).device;
+}
 
 }  // namespace
 
@@ -110,9 +107,13 @@ void* allocate(int index, int64_t bytes) {
   return nullptr;
 }
 
-void release(int index, void* memory) {
-  const CurrentDevice current(index);
-  cudaFree(memory);
+// Where the GPU has failed, nothing is left to free, and what failed has been thrown.
+void release(int index, void* memory) noexcept {
+  try {
+    const CurrentDevice current(index);
+    cudaFree(memory);
+  } catch (const Error&) {
+  }
 }
 
 int64_t free_bytes(int index) {
@@ -131,11 +132,12 @@ void* allocate_pinned(int64_t bytes) {
 
 void release_pinned(void* memory) { cudaFreeHost(memory); }
 
-int current() {
-  int index = 0;
-  cuda_check(cudaGetDevice(&index), "asking for the current GPU");
-  return index;
+CurrentDevice::CurrentDevice(int index) {
+  cuda_check(cudaGetDevice(&before_), "asking for the current GPU");
+  if (before_ != index) use(index);
 }
+
+CurrentDevice::~CurrentDevice() { cudaSetDevice(before_); }
 
 void use(int index) { cuda_check(cudaSetDevice(index), "choosing a GPU"); }
 
@@ -157,6 +159,8 @@ void copy(void* to, const void* from, int64_t bytes, void* stream) {
   cuda_check(
       cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyDefault, as_stream(stream)),
       "copying");
+  // Whether pageable memory has been read now depends on the machine.
+  if (attributes_of(from).type == cudaMemoryTypeUnregistered) synchronize(stream);
 }
 
 void fill(void* memory, int byte, int64_t bytes, void* stream) {
@@ -166,8 +170,9 @@ void fill(void* memory, int byte, int64_t bytes, void* stream) {
 }
 
 void copy_now(void* to, const void* from, int64_t bytes) {
-  cuda_check(cudaDeviceSynchronize(), "waiting for the GPU");
   if (bytes == 0) return;
+  const CurrentDevice current(gpu_of(to, from));
+  cuda_check(cudaDeviceSynchronize(), "waiting for the GPU");
   cuda_check(cudaMemcpy(to, from, static_cast<size_t>(bytes), cudaMemcpyDefault), "copying");
   // A copy from pageable memory returns before it has arrived, and other streams do not wait.
   cuda_check(cudaDeviceSynchronize(), "waiting for the GPU");
@@ -176,7 +181,9 @@ void copy_now(void* to, const void* from, int64_t bytes) {
 void* record_event(void* stream) {
   cudaEvent_t event = nullptr;
   cuda_check(cudaEventCreate(&event), "making an event");
-  cuda_check(cudaEventRecord(event, as_stream(stream)), "recording an event");
+  const cudaError_t status = cudaEventRecord(event, as_stream(stream));
+  if (status != cudaSuccess) cudaEventDestroy(event);
+  cuda_check(status, "recording an event");
   return event;
 }
 

@@ -18,21 +18,33 @@ std::string why_not(int index);  // as why_no_cuda()
 CudaInfo info(int index);        // of an existing device
 
 void* allocate(int index, int64_t bytes);  // null when the device refuses
-void release(int index, void* memory);
+void release(int index, void* memory) noexcept;
 int64_t free_bytes(int index);
 void* allocate_pinned(int64_t bytes);  // host memory that copies to and from asynchronously
 void release_pinned(void* memory);
 
-int current();        // the thread's current device
-void use(int index);  // as that
+// While it lives, a GPU is the thread's current device; after it, the one that was before.
+class CurrentDevice {
+ public:
+  explicit CurrentDevice(int index);
+  ~CurrentDevice();
+  CurrentDevice(const CurrentDevice&) = delete;
+  CurrentDevice& operator=(const CurrentDevice&) = delete;
+
+ private:
+  int before_ = 0;
+};
+void use(int index);  // from now on
 void* make_stream(int index);
 void destroy_stream(void* stream);
 void synchronize(void* stream);
 
-// Between any two of host and device; asynchronous where the host's memory is pinned.
+// Between any two of host and device; asynchronous where the host's memory is pinned. What comes
+// from other memory of the host has been read on return.
 void copy(void* to, const void* from, int64_t bytes, void* stream);
 void fill(void* memory, int byte, int64_t bytes, void* stream);
-// Waits for all streams of all devices, and returns when done.
+// The same between host and device, or within one, after all that the device is at; returns when
+// done.
 void copy_now(void* to, const void* from, int64_t bytes);
 
 void* record_event(void* stream);

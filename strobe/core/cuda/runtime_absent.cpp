@@ -15,12 +15,13 @@ std::string why_not(int) { return "this build has no CUDA"; }
 CudaInfo info(int) { refuse(); }
 
 void* allocate(int, int64_t) { refuse(); }
-void release(int, void*) {}
+void release(int, void*) noexcept {}
 int64_t free_bytes(int) { refuse(); }
 void* allocate_pinned(int64_t) { refuse(); }
 void release_pinned(void*) {}
 
-int current() { refuse(); }
+CurrentDevice::CurrentDevice(int) { refuse(); }
+CurrentDevice::~CurrentDevice() = default;
 void use(int) { refuse(); }
 void* make_stream(int) { refuse(); }
 void destroy_stream(void*) {}
