@@ -8,19 +8,20 @@
 namespace strobe {
 
 // to = from: contiguous, of one type and as many elements; each in host memory or on the context's
-// device. On a GPU asynchronous, in the order of the context's stream: a host tensor must stay as
-// it is until then (HostBuffer), and one that is set is there after ctx.synchronize().
+// device. On a GPU in the order of the context's stream, and asynchronous where the host's memory
+// is a HostBuffer's: what is copied from one must stay as it is until then. A host tensor that is
+// set is there after ctx.synchronize().
 void copy(Context& ctx, const Tensor& from, const Tensor& to);
 
-// The same at once, after everything that any device is at; for files and tests.
+// The same at once, after all that the GPU is at in whose memory one of the two lies; for files and
+// tests.
 void copy_now(const Tensor& from, const Tensor& to);
 
 // All bytes 0: contiguous, on the context's device.
 void clear(Context& ctx, const Tensor& tensor);
 
 // A copy of a host tensor on the context's device, in memory of its arena; where that is the host,
-// the tensor itself. An absent tensor stays absent. The host tensor must stay as it is until
-// ctx.synchronize().
+// the tensor itself. An absent tensor stays absent.
 Tensor on_device(Context& ctx, const Tensor& host, MemoryUse use = MemoryUse::activations);
 
 // A contiguous tensor's elements where the host can read them: the tensor itself, or a copy of what

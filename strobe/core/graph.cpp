@@ -6,15 +6,15 @@ namespace strobe {
 
 void Graph::run(Context& ctx, const std::function<void()>& body) {
   const bool is_recordable = ctx.device().kind == DeviceKind::cuda && !ctx.is_planning();
+  // At another top the body may need more memory, which cannot be taken while it is recorded.
+  if (was_run_ && top_ != ctx.arena().top()) reset();
   if (!is_recordable || !was_run_) {
     body();
     was_run_ = true;
+    top_ = ctx.arena().top();
     return;
   }
-  if (top_ != ctx.arena().top()) reset();
   if (graph_ == nullptr) {
-    was_run_ = true;
-    top_ = ctx.arena().top();
     cuda::begin_capture(ctx.stream());
     try {
       body();

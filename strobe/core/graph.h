@@ -18,7 +18,7 @@ class Graph {
   Graph(const Graph&) = delete;
   Graph& operator=(const Graph&) = delete;
 
-  // Records anew when the arena's top is another than when it was recorded.
+  // Begins anew, unrecorded, where the arena's top is another than the time before.
   void run(Context& ctx, const std::function<void()>& body);
   void reset();
   bool is_recorded() const { return graph_ != nullptr; }
