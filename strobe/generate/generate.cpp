@@ -79,6 +79,9 @@ class Generation {
  public:
   Generation(Context& ctx, Gpt2& model, std::span<const std::vector<int32_t>> prompts,
              const GenerateOptions& options, const GenerateEvents& events);
+  ~Generation();
+  Generation(const Generation&) = delete;
+  Generation& operator=(const Generation&) = delete;
   GenerateResult run();
 
  private:
@@ -143,6 +146,15 @@ Generation::Generation(Context& ctx, Gpt2& model, std::span<const std::vector<in
   take_memory(at_work(), longest);
 }
 
+// Rounds that nobody has read, because of a wish to stop or an error, end before the memory is
+// released that they work on.
+Generation::~Generation() {
+  try {
+    if (read_ < launched_) ctx_.synchronize();
+  } catch (const Error&) {  // they have ended, too
+  }
+}
+
 void Generation::take_memory(int64_t count, int64_t longest) {
   if (options_.use_cache) {
     // The last token that is drawn is never read.
@@ -170,7 +182,6 @@ GenerateResult Generation::run() {
     watch.restart();
     if (events_.should_stop && events_.should_stop()) break;
   } while (can_launch() || read_ < launched_);
-  if (read_ < launched_) ctx_.synchronize();  // before what it works on is released
   while (!slots_.empty()) retire(slots_.back(), false);
   return std::move(result_);
 }

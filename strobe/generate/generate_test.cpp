@@ -178,6 +178,23 @@ TEST(Generate, StopsWhenAsked) {
   EXPECT_EQ(result.tokens, 8);
 }
 
+// A GPU is a round ahead then.
+TEST(Generate, GoesOnAfterAnErrorInAnEvent) {
+  Lab lab;
+  const Prompts prompts = random_prompts({3, 5}, 1);
+  const auto expected = lab.run(prompts, {.max_new_tokens = 8});
+  const int64_t before = lab.ctx.arena().report().current_total_bytes;
+  int tokens = 0;
+  const std::string error = testing::error_of([&] {
+    generate(
+        lab.ctx, lab.model, prompts, {.max_new_tokens = 32},
+        {.token = [&](int64_t, int32_t) { check(++tokens < 6, "no more"); }, .should_stop = {}});
+  });
+  EXPECT_EQ(error, "no more");
+  EXPECT_EQ(lab.ctx.arena().report().current_total_bytes, before);
+  EXPECT_EQ(lab.run(prompts, {.max_new_tokens = 8}), expected);
+}
+
 // Two continuations of one prompt are the same up to a token that rounding decides: where they
 // part, the model finds both as good, to the error that gpt2_decode_test.cpp allows its logits.
 void expect_same_but_for_rounding(Lab& lab, std::vector<int32_t> tokens,

@@ -1,5 +1,7 @@
 // The CPU implementations of kv_append: threads share out the heads of positions. There is none for
 // AVX512-BF16, whose conversion flushes subnormal numbers to 0.
+#include <algorithm>
+
 #include "strobe/core/parallel.h"
 #include "strobe/ops/kv_append/kv_append.h"
 #include "strobe/ops/kv_append/kv_append_kernels.h"
@@ -21,20 +23,20 @@ int64_t value_or(const Tensor& values, int64_t index, int64_t otherwise) {
 template <const KvAppendKernels& kKernels>
 void append(Context&, const KvAppend& args) {
   const int64_t time = args.k.shape[1], heads = args.k.shape[2], head_dim = args.k.shape[3];
-  parallel_ranges(
-      args.k.shape[0] * time * heads, kGrain / (2 * head_dim) + 1, [&](int64_t begin, int64_t end) {
-        for (int64_t row = begin; row < end; ++row) {
-          const int64_t head = row % heads, i = row / heads % time;
-          const int64_t b = row / heads / time;
-          if (i >= value_or(args.count, b, time)) continue;
-          const int64_t from = value_or(args.from_begin, b, 0) + i;
-          const int64_t to = value_or(args.to_begin, b, 0) + i;
-          kKernels.convert(row_of(args.k, b, from, head), args.k.dtype,
-                           row_of(args.k_cache, b, to, head), args.k_cache.dtype, head_dim);
-          kKernels.convert(row_of(args.v, b, from, head), args.v.dtype,
-                           row_of(args.v_cache, b, to, head), args.v_cache.dtype, head_dim);
-        }
-      });
+  const int64_t grain = kGrain / std::max<int64_t>(1, 2 * head_dim) + 1;
+  parallel_ranges(args.k.shape[0] * time * heads, grain, [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      const int64_t head = row % heads, i = row / heads % time;
+      const int64_t b = row / heads / time;
+      if (i >= value_or(args.count, b, time)) continue;
+      const int64_t from = value_or(args.from_begin, b, 0) + i;
+      const int64_t to = value_or(args.to_begin, b, 0) + i;
+      kKernels.convert(row_of(args.k, b, from, head), args.k.dtype,
+                       row_of(args.k_cache, b, to, head), args.k_cache.dtype, head_dim);
+      kKernels.convert(row_of(args.v, b, from, head), args.v.dtype,
+                       row_of(args.v_cache, b, to, head), args.v_cache.dtype, head_dim);
+    }
+  });
 }
 
 void extend(Context&, const KvExtend& args) {

@@ -90,8 +90,13 @@ void run_case(Context& ctx, const CaseLine& c) {
 }
 
 TEST(KvAppend, ConformsToReference) {
-  testing::run_conformance("kv_append", kv_append_impls(), testing::random_cases(50, draw_case),
-                           run_case);
+  std::vector<std::string> cases = testing::random_cases(50, draw_case);
+  for (const char* sizes :
+       {"b=2 time=0 capacity=3 heads=2 d=8", "b=2 time=3 capacity=3 heads=2 d=0",
+        "b=0 time=3 capacity=3 heads=2 d=8"}) {
+    cases.push_back(fmt::format("{} dtype=f32 cache=f16 places=1 layout=0 seed=1", sizes));
+  }
+  testing::run_conformance("kv_append", kv_append_impls(), cases, run_case);
 }
 
 void run_extend(Context& ctx, const CaseLine&) {
