@@ -7,8 +7,8 @@
 
 namespace strobe {
 
-// Adds to `sum`, in GPU memory, a number that two matrices (or batches of them) share only if all
-// their bits are equal, but for chance. The last dimension or the one before is contiguous.
+// Adds to `sum`, in GPU memory, a number that two matrices share only if all their bits are equal,
+// but for chance. One of the two dimensions is contiguous.
 void add_checksum(Context& ctx, const Tensor& matrix, uint64_t* sum);
 
 }  // namespace strobe

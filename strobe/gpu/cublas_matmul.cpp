@@ -6,11 +6,11 @@
 #include <algorithm>
 #include <map>
 #include <mutex>
-#include <optional>
 #include <utility>
 #include <vector>
 
 #include "strobe/core/cuda/check.h"
+#include "strobe/core/cuda/runtime.h"
 #include "strobe/gpu/checksum.h"
 
 namespace strobe {
@@ -36,33 +36,28 @@ cudaDataType_t type_of(DType dtype) {
 // A matrix as the library sees it, by columns: `is_transposed` when it lies by rows.
 struct Layout {
   bool is_transposed;
-  int64_t leading;       // elements from one contiguous line to the next
-  int64_t batch_stride;  // elements from one matrix to the next
-  int alignment;         // bytes, at most 16, of every line
+  int64_t leading;  // elements from one contiguous line to the next
+  int alignment;    // bytes, at most 16, of every line
   auto operator<=>(const Layout&) const = default;
 };
 
 Layout layout_of(const Tensor& t) {
-  const int rank = t.rank();
-  const int64_t rows = t.shape[rank - 2], columns = t.shape[rank - 1];
-  const int64_t row_stride = t.strides[rank - 2], column_stride = t.strides[rank - 1];
+  const int64_t rows = t.shape[0], columns = t.shape[1];
+  const int64_t row_stride = t.strides[0], column_stride = t.strides[1];
   const bool by_rows = (column_stride == 1 || columns == 1) && (row_stride >= columns || rows == 1);
   const int64_t leading = by_rows ? std::max(row_stride, columns) : std::max(column_stride, rows);
-  const int64_t batch_stride = rank == 3 ? t.strides[0] : 0;
   const auto size = static_cast<int64_t>(size_of(t.dtype));
-  const int64_t bits = static_cast<int64_t>(reinterpret_cast<uintptr_t>(t.data)) | leading * size |
-                       batch_stride * size | 16;
-  return {.is_transposed = by_rows,
-          .leading = leading,
-          .batch_stride = batch_stride,
-          .alignment = static_cast<int>(bits & -bits)};
+  const int64_t bits =
+      static_cast<int64_t>(reinterpret_cast<uintptr_t>(t.data)) | leading * size | 16;
+  return {
+      .is_transposed = by_rows, .leading = leading, .alignment = static_cast<int>(bits & -bits)};
 }
 
 // All that the choice of an algorithm depends on. The library multiplies matrices that lie by
 // columns; where c lies by rows, its transpose is made of the factors' transposes, exchanged.
 struct Problem {
   int device;
-  int64_t rows, columns, inner, batch;  // of the library's product
+  int64_t rows, columns, inner;  // of the library's product
   Layout left, right, result, aux;
   cudaDataType_t factor_type, result_type;
   cublasLtEpilogue_t epilogue;
@@ -86,12 +81,10 @@ const Tensor& aux_of(const CublasMatmul& args) {
 }
 
 Problem problem_of(const Context& ctx, const CublasMatmul& args) {
-  const int rank = args.c.rank();
   Problem p = {.device = ctx.device().index,
-               .rows = args.c.shape[rank - 2],
-               .columns = args.c.shape[rank - 1],
-               .inner = args.a.shape[rank - 1],
-               .batch = rank == 3 ? args.c.shape[0] : 1,
+               .rows = args.c.shape[0],
+               .columns = args.c.shape[1],
+               .inner = args.a.shape[1],
                .left = layout_of(args.a),
                .right = layout_of(args.b),
                .result = layout_of(args.c),
@@ -125,19 +118,19 @@ class Call {
       set(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, problem.aux.leading);
       set(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_DATA_TYPE, static_cast<int32_t>(type_of(aux.dtype)));
     }
-    describe(left_, problem, problem.left, problem.factor_type, problem.rows, problem.inner);
-    describe(right_, problem, problem.right, problem.factor_type, problem.inner, problem.columns);
+    describe(left_, problem.left, problem.factor_type, problem.rows, problem.inner);
+    describe(right_, problem.right, problem.factor_type, problem.inner, problem.columns);
     Layout result = problem.result;
     result.is_transposed = false;
-    describe(result_, problem, result, problem.result_type, problem.rows, problem.columns);
+    describe(result_, result, problem.result_type, problem.rows, problem.columns);
     left_data_ = problem.result.is_transposed ? args.b.data : args.a.data;
     right_data_ = problem.result.is_transposed ? args.a.data : args.b.data;
   }
 
   cublasStatus_t run(cublasLtHandle_t handle, const cublasLtMatmulAlgo_t& algorithm,
                      bool accumulate, void* workspace, cudaStream_t stream) {
-    const float scale = args_.scale, beta = accumulate ? 1.0f : 0.0f;
-    return cublasLtMatmul(handle, &operation_, &scale, left_data_, &left_, right_data_, &right_,
+    const float alpha = 1, beta = accumulate ? 1.0f : 0.0f;
+    return cublasLtMatmul(handle, &operation_, &alpha, left_data_, &left_, right_data_, &right_,
                           &beta, args_.c.data, &result_, args_.c.data, &result_, &algorithm,
                           workspace, kWorkspaceBytes, stream);
   }
@@ -178,17 +171,11 @@ class Call {
     cublas_check(cublasLtMatmulDescSetAttribute(&operation_, attribute, &value, sizeof value),
                  "describing a product");
   }
-  static void describe(cublasLtMatrixLayoutOpaque_t& matrix, const Problem& problem,
-                       const Layout& layout, cudaDataType_t type, int64_t rows, int64_t columns) {
+  static void describe(cublasLtMatrixLayoutOpaque_t& matrix, const Layout& layout,
+                       cudaDataType_t type, int64_t rows, int64_t columns) {
     if (layout.is_transposed) std::swap(rows, columns);
     cublas_check(cublasLtMatrixLayoutInit(&matrix, type, rows, columns, layout.leading),
                  "describing a matrix");
-    if (problem.batch == 1) return;
-    const auto batch = static_cast<int32_t>(problem.batch);
-    cublasLtMatrixLayoutSetAttribute(&matrix, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &batch,
-                                     sizeof batch);
-    cublasLtMatrixLayoutSetAttribute(&matrix, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET,
-                                     &layout.batch_stride, sizeof layout.batch_stride);
   }
 
   const CublasMatmul& args_;
@@ -234,8 +221,10 @@ class Stopwatch {
     cudaGraph_t graph;
     cudaGraphExec_t recorded;
     cuda_check(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal), "recording");
-    for (int i = 0; i < repeats; ++i) work();
+    cublasStatus_t status = CUBLAS_STATUS_SUCCESS;
+    for (int i = 0; i < repeats && status == CUBLAS_STATUS_SUCCESS; ++i) status = work();
     cuda_check(cudaStreamEndCapture(stream_, &graph), "recording");
+    cublas_check(status, "multiplying");
     cuda_check(cudaGraphInstantiate(&recorded, graph, 0), "recording");
     cuda_check(cudaGraphLaunch(recorded, stream_), "replaying");  // warms up
     cuda_check(cudaEventRecord(begin_, stream_), "timing");
@@ -253,13 +242,6 @@ class Stopwatch {
   cudaStream_t stream_;
   cudaEvent_t begin_ = nullptr, end_ = nullptr;
 };
-
-bool is_recording(const Context& ctx) {
-  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
-  cuda_check(cudaStreamIsCapturing(static_cast<cudaStream_t>(ctx.stream()), &status),
-             "asking whether a stream is recorded");
-  return status != cudaStreamCaptureStatusNone;
-}
 
 // The checksum of c, in the first bytes of the workspace, as nothing else uses it now.
 uint64_t checksum_of(Context& ctx, const Tensor& c, void* workspace) {
@@ -280,8 +262,8 @@ cublasLtMatmulAlgo_t fastest(Context& ctx, Call& call, const Problem& problem, c
                              const std::vector<cublasLtMatmulHeuristicResult_t>& candidates) {
   const auto stream = static_cast<cudaStream_t>(ctx.stream());
   const double flops = 2.0 * static_cast<double>(problem.rows * problem.columns) *
-                       static_cast<double>(problem.inner * problem.batch);
-  const int repeats = std::clamp(static_cast<int>(2e11 / flops), 2, 16);
+                       static_cast<double>(problem.inner);
+  const int repeats = static_cast<int>(std::clamp(2e11 / flops, 2.0, 16.0));
   Stopwatch watch(stream);
   const cublasLtMatmulAlgo_t* best = nullptr;
   uint64_t expected = 0;
@@ -348,13 +330,11 @@ cublasLtMatmulAlgo_t algorithm_for(Context& ctx, const CublasMatmul& args, const
 }
 
 void validate(const CublasMatmul& args) {
-  const int rank = args.c.rank();
-  check(rank == 2 || rank == 3, "a product of rank ", rank, ", allowed are 2 and 3");
   check(args.a.dtype == args.b.dtype, "the factors of a product are ", args.a.dtype, " and ",
         args.b.dtype);
   const bool has_epilogue = args.bias.has_data() || args.gelu || args.gelu_input.has_data();
-  check(!has_epilogue || (rank == 2 && args.c.strides[1] == 1),
-        "what follows a product needs one matrix that lies by rows, strides are ", args.c.strides);
+  check(!has_epilogue || args.c.strides[1] == 1,
+        "what follows a product needs a matrix that lies by rows, strides are ", args.c.strides);
 }
 
 void run(Context& ctx, const CublasMatmul& args, bool only_measure) {
@@ -365,7 +345,7 @@ void run(Context& ctx, const CublasMatmul& args, bool only_measure) {
   if (ctx.is_planning()) return;
   const Problem problem = problem_of(ctx, args);
   Call call(problem, args);
-  const bool may_measure = (only_measure || !args.accumulate) && !is_recording(ctx);
+  const bool may_measure = (only_measure || !args.accumulate) && !cuda::is_capturing(ctx.stream());
   const std::lock_guard lock(library().mutex);
   const auto algorithm = algorithm_for(ctx, args, problem, call, workspace, may_measure);
   if (only_measure) return;

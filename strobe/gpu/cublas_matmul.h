@@ -5,21 +5,19 @@
 
 namespace strobe {
 
-// c = scale·a·b, or c += scale·a·b: matrices, or batches of them where all three have the same
-// leading dimension. Any strides, as long as one of the last two dimensions is contiguous; a and b
+// c = a·b, or c += a·b. Any strides, as long as one of a matrix's dimensions is contiguous; a and b
 // are alike, f32, f16 or bf16; c is like them or f32. Sums are made in f32. What comes after the
-// product is applied in f32, before c is rounded; it needs a row-major c and no batch.
+// product is applied in f32, before c is rounded; it needs a row-major c.
 struct CublasMatmul {
-  Tensor a;               // […, M, K]
-  Tensor b;               // […, K, N]
-  Tensor c;               // […, M, N]   set, or added to when `accumulate`
+  Tensor a;               // [M, K]
+  Tensor b;               // [K, N]
+  Tensor c;               // [M, N]   set, or added to when `accumulate`
   Tensor bias;            // [N] of c's type, or absent: c = a·b + bias
   bool gelu = false;      // c = gelu(a·b + bias), tanh form
   Tensor pre_activation;  // [M, N] like c, or absent; set to a·b + bias (only with gelu)
   Tensor gelu_input;      // [M, N] like c, or absent: c = (a·b)·gelu′(gelu_input)
   bool accumulate = false;
   bool tf32 = false;  // may round f32 operands to tf32, for several times the speed
-  float scale = 1;
 };
 
 // Puts cuBLASLt's matmul on the context's stream. Its workspace, of one size always, comes from the

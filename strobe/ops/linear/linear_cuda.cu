@@ -39,6 +39,13 @@ CublasMatmul columns_of(const CublasMatmul& product, int64_t begin, int64_t end)
   return part;
 }
 
+// In two parts where some columns are left over.
+void multiply(Context& ctx, const CublasMatmul& product) {
+  const int64_t columns = product.b.shape[1], whole = whole_columns(product.b, columns);
+  if (whole < columns) cublas_matmul(ctx, columns_of(product, whole, columns));
+  cublas_matmul(ctx, columns_of(product, 0, whole));
+}
+
 // The library's tanh is right to 5e-6: for results of fewer bits than f32. And it wants the other
 // matrix of an epilogue aligned.
 bool can_fuse_gelu(const Tensor& result, const Tensor& other, bool tf32) {
@@ -65,16 +72,13 @@ void forward(Context& ctx, const LinearForward& args) {
     return apply_gelu(ctx, linear.y, args.y);
   }
   const Arena::Scope scope(ctx.arena());
-  const CublasMatmul product = {.a = args.x,
-                                .b = args.weight,
-                                .c = args.y,
-                                .bias = rounded_bias(ctx, args.bias, args.y.dtype),
-                                .gelu = args.gelu,
-                                .pre_activation = args.pre_activation,
-                                .tf32 = kTf32};
-  const int64_t columns = args.weight.shape[1], whole = whole_columns(args.weight, columns);
-  if (whole < columns) cublas_matmul(ctx, columns_of(product, whole, columns));
-  cublas_matmul(ctx, columns_of(product, 0, whole));
+  multiply(ctx, {.a = args.x,
+                 .b = args.weight,
+                 .c = args.y,
+                 .bias = rounded_bias(ctx, args.bias, args.y.dtype),
+                 .gelu = args.gelu,
+                 .pre_activation = args.pre_activation,
+                 .tf32 = kTf32});
 }
 
 // dx = dy·weightᵀ, and what GELU before the layer makes of it.
@@ -107,14 +111,11 @@ void input_gradient(Context& ctx, const LinearBackward& args, bool tf32) {
 template <bool kTf32>
 void backward(Context& ctx, const LinearBackward& args) {
   if (args.dx.has_data()) input_gradient(ctx, args, kTf32);
-  const CublasMatmul product = {.a = args.x.transpose(0, 1),
-                                .b = args.dy,
-                                .c = args.dweight,
-                                .accumulate = args.accumulate,
-                                .tf32 = kTf32};
-  const int64_t columns = args.dy.shape[1], whole = whole_columns(args.dy, columns);
-  if (whole < columns) cublas_matmul(ctx, columns_of(product, whole, columns));
-  cublas_matmul(ctx, columns_of(product, 0, whole));
+  multiply(ctx, {.a = args.x.transpose(0, 1),
+                 .b = args.dy,
+                 .c = args.dweight,
+                 .accumulate = args.accumulate,
+                 .tf32 = kTf32});
   if (args.dbias.has_data()) sum_columns(ctx, args.dy, args.dbias, args.accumulate);
 }
 

@@ -27,6 +27,7 @@ constexpr int kWidth = 8;  // columns of a thread
 constexpr int kBlockColumns = kWarpSize * kWidth;
 constexpr int kRowsOfPart = 64;
 constexpr int kJoinedColumns = 32, kJoiningGroups = 32;
+constexpr int kMostGridRows = 65535;  // of blocks
 
 template <class T>
 struct ColumnSums {
@@ -131,9 +132,8 @@ int blocks_for(int64_t count, int64_t of_block) {
 }
 
 Launch for_rows(const Tensor& t) {
-  constexpr int64_t kMostRows = 65535;  // of a grid
   return {.grid = dim3(blocks_for(t.shape[1], kThreads),
-                       static_cast<unsigned>(std::min(t.shape[0], kMostRows))),
+                       static_cast<unsigned>(std::min<int64_t>(t.shape[0], kMostGridRows))),
           .block = dim3(kThreads)};
 }
 
@@ -144,14 +144,20 @@ void sum_columns(Context& ctx, const Tensor& x, const Tensor& sums, bool accumul
   const int parts = blocks_for(rows, kRowsOfPart);
   const Arena::Scope scope(ctx.arena());
   const Tensor memory = ctx.arena().allocate(MemoryUse::workspace, DType::f32, {parts, columns});
-  const Launch shape = {.grid = dim3(blocks_for(columns, kBlockColumns), parts),
-                        .block = dim3(kThreads)};
   with_float_type(x.dtype, [&](auto type) {
     using T = decltype(type);
     const bool is_aligned = reinterpret_cast<uintptr_t>(x.data) % (kWidth * sizeof(T)) == 0 &&
                             x.strides[0] % kWidth == 0;
-    const ColumnSums<T> in = {x.as<T>(), x.strides[0], rows, columns, is_aligned};
-    launch(ctx, sum_columns_kernel<T>, shape, in, memory.as<float>());
+    for (int begin = 0; begin < parts; begin += kMostGridRows) {
+      const int64_t first = static_cast<int64_t>(begin) * kRowsOfPart;
+      const ColumnSums<T> in = {x.as<T>() + first * x.strides[0], x.strides[0],
+                                static_cast<int>(rows - first), columns, is_aligned};
+      const Launch shape = {
+          .grid = dim3(blocks_for(columns, kBlockColumns), std::min(parts - begin, kMostGridRows)),
+          .block = dim3(kThreads)};
+      launch(ctx, sum_columns_kernel<T>, shape, in,
+             memory.as<float>() + static_cast<int64_t>(begin) * columns);
+    }
   });
   launch(ctx, join_sums_kernel,
          {.grid = dim3(blocks_for(columns, kJoinedColumns)),
