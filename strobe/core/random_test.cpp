@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "strobe/core/check.h"
+#include "strobe/core/element_dropout.h"
 
 namespace strobe {
 namespace {
@@ -95,6 +96,36 @@ TEST(Dropout, RefusesWhatItCannotApply) {
   EXPECT_EQ(message_for(std::nan("")), "dropout is nan, allowed is [0, 1)");
   EXPECT_TRUE(message_for(0.001).starts_with("dropout 0.001 rounds to 0;")) << message_for(0.001);
   EXPECT_TRUE(message_for(0.999).starts_with("dropout 0.999 rounds to 1;")) << message_for(0.999);
+}
+
+// The byte of an element, as the definition in words says where it is.
+uint32_t byte_of_element(PhiloxKey key, int64_t element) {
+  const auto counter = static_cast<uint64_t>(element / 16);
+  const std::vector<uint32_t> four = words(
+      philox({{static_cast<uint32_t>(counter), static_cast<uint32_t>(counter >> 32), 0, 0}}, key));
+  return four[element % 16 / 4] >> (8 * (element % 4)) & 0xff;
+}
+
+TEST(Dropout, OfAnElementIsDecidedByItsByte) {
+  const Dropout dropout = Dropout::with(0.3, random_key(1, 2, 3));
+  for (const int64_t first : {int64_t{0}, (int64_t{1} << 36) - 40}) {
+    for (int64_t e = first; e < first + 100; ++e) {
+      EXPECT_EQ(dropout_keeps_element(dropout.threshold, dropout.key, e),
+                byte_of_element(dropout.key, e) >= dropout.threshold)
+          << "at " << e;
+    }
+  }
+}
+
+TEST(Dropout, KeepsAsManyElementsAsTheProbabilitySays) {
+  const Dropout dropout = Dropout::with(0.1, random_key(1, 2, 3));
+  const int64_t n = 200000;
+  int64_t kept = 0;
+  for (int64_t e = 0; e < n; ++e) {
+    kept += dropout_keeps_element(dropout.threshold, dropout.key, e) ? 1 : 0;
+  }
+  const double keep = 1 - dropout.probability();
+  EXPECT_NEAR(static_cast<double>(kept), n * keep, 4 * std::sqrt(n * keep * (1 - keep)));
 }
 
 TEST(Random, OneKeyGivesOneSequence) {

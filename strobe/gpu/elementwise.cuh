@@ -19,7 +19,6 @@ struct ElementShares {
   int64_t count;    // elements
   int64_t vectors;  // of 16 bytes
 
-  // Absent tensors are null pointers.
   ElementShares(int64_t elements, std::initializer_list<const T*> tensors) : count(elements) {
     bool is_aligned = true;
     for (const T* tensor : tensors) is_aligned = is_aligned && is_aligned_for_vectors(tensor, 0);

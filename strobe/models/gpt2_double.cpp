@@ -6,7 +6,6 @@
 #include "strobe/ops/attention/attention_reference.h"
 #include "strobe/ops/cross_entropy/cross_entropy.h"
 #include "strobe/ops/cross_entropy/cross_entropy_reference.h"
-#include "strobe/ops/dropout_add/dropout_add_reference.h"
 #include "strobe/ops/embedding/embedding_reference.h"
 #include "strobe/ops/gelu/gelu_reference.h"
 #include "strobe/ops/layernorm/layernorm_reference.h"
@@ -75,10 +74,10 @@ Values Gpt2Double::block(const Values& x, const NamedValues& parameters, uint32_
   const int64_t width = config_.n_embd;
   const Values qkv = w.linear(w.layernorm(x, "ln_1"), "attn.c_attn", width);
   const Values attended = attention(qkv, dropout(config_.attn_pdrop, 1 + 3 * index));
-  const Values x_mid = dropout_add_forward_reference(w.linear(attended, "attn.c_proj", width), x,
-                                                     dropout(config_.resid_pdrop, 2 + 3 * index));
+  const Values x_mid = add_dropped_reference(w.linear(attended, "attn.c_proj", width), x,
+                                             dropout(config_.resid_pdrop, 2 + 3 * index));
   const Values fc = w.linear(w.layernorm(x_mid, "ln_2"), "mlp.c_fc", width);
-  return dropout_add_forward_reference(
+  return add_dropped_reference(
       w.linear(gelu_forward_reference(fc), "mlp.c_proj", config_.inner_dim()), x_mid,
       dropout(config_.resid_pdrop, 3 + 3 * index));
 }
@@ -95,7 +94,7 @@ double Gpt2Double::loss(const NamedValues& parameters) const {
   const Values& wte = w.parameter("wte.weight");
   Values x = embedding_forward_reference(batch_.tokens, positions, wte, w.parameter("wpe.weight"),
                                          config_.n_embd);
-  x = dropout_add_forward_reference(x, {}, dropout(config_.embd_pdrop, 0));
+  x = add_dropped_reference(x, {}, dropout(config_.embd_pdrop, 0));
   for (uint32_t i = 0; i < config_.n_layer; ++i) x = block(x, parameters, i);
   const Values logits =
       linear_forward_reference(w.layernorm(x, "ln_f"), wte, {}, config_.n_embd, true);

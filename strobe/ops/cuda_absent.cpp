@@ -2,7 +2,6 @@
 #include "strobe/ops/adamw/adamw.h"
 #include "strobe/ops/cast/cast.h"
 #include "strobe/ops/cross_entropy/cross_entropy.h"
-#include "strobe/ops/dropout_add/dropout_add.h"
 #include "strobe/ops/embedding/embedding.h"
 #include "strobe/ops/gather_rows/gather_rows.h"
 #include "strobe/ops/gelu/gelu.h"
@@ -18,7 +17,6 @@ namespace strobe {
 std::span<const AdamWImpl> adamw_impls_cuda() { return {}; }
 std::span<const CastImpl> cast_impls_cuda() { return {}; }
 std::span<const CrossEntropyImpl> cross_entropy_impls_cuda() { return {}; }
-std::span<const DropoutAddImpl> dropout_add_impls_cuda() { return {}; }
 std::span<const EmbeddingImpl> embedding_impls_cuda() { return {}; }
 std::span<const GatherRowsImpl> gather_rows_impls_cuda() { return {}; }
 std::span<const GeluImpl> gelu_impls_cuda() { return {}; }

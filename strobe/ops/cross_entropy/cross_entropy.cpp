@@ -21,9 +21,6 @@ void validate(const CrossEntropy& args) {
   check(std::isfinite(args.gradient_scale), "cross_entropy gradient_scale is ", args.gradient_scale,
         ", it must be finite");
   if (args.scale.has_data()) check_tensor("cross_entropy scale", args.scale, DType::f32, {1});
-  if (args.loss_sum.has_data()) {
-    check_tensor("cross_entropy loss_sum", args.loss_sum, DType::f32, {1});
-  }
   if (args.labels.device != DeviceKind::cpu) return;
   const int32_t* labels = args.labels.as<int32_t>();
   for (int64_t row = 0; row < rows; ++row) {

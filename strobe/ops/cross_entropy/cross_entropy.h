@@ -25,8 +25,7 @@ struct CrossEntropy {
   Tensor labels;  // [rows] i32: in [0, V), or kIgnoredLabel
   Tensor loss;    // [rows] f32      set
   float gradient_scale = 0;  // 0: the loss only, logits stay
-  Tensor scale;     // [1] f32, or absent: 1. Read when the op runs, not when it is put on a stream
-  Tensor loss_sum;  // [1] f32, or absent; the sum of loss, made in double, is added to it
+  Tensor scale;  // [1] f32, or absent: 1. Read when the op runs, not when it is put on a stream
 };
 
 void cross_entropy(Context& ctx, const CrossEntropy& args);

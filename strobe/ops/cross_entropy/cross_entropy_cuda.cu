@@ -1,7 +1,6 @@
-// cross_entropy_kernel, cross_entropy_sum_kernel
+// cross_entropy_kernel
 //
-// Computes    loss = ln Σ_j exp(x_j) − x_label;  x_j := g·(exp(x_j)/Σ − [j = label])           (1)
-//             loss_sum += Σ_rows loss                                                           (2)
+// Computes    loss = ln Σ_j exp(x_j) − x_label;  x_j := g·(exp(x_j)/Σ − [j = label])
 // Shapes      logits [rows, V] with any stride of rows, labels, loss [rows]
 // Mapping     one block a row: thread t takes its 16-byte vectors t, t + kThreads, …, and the few
 //             elements before the first and behind the last of them, one each
@@ -10,8 +9,7 @@
 // Steps       [1] one pass for maximum and sum, each thread with its own running maximum, rescaled
 //             once for kBatch vectors  [2] merge the threads  [3] loss  [4] gradient
 // Requires    nothing; rows at addresses of any alignment take the same path
-// Numerics    f32; exponents are differences to the maximum; NaN and +∞ anywhere give a NaN loss.
-//             (2) in double, in the order of the threads of one block
+// Numerics    f32; exponents are differences to the maximum; NaN and +∞ anywhere give a NaN loss
 // Cost        reads the logits once and writes them once; two exponentials an element
 #include <algorithm>
 
@@ -25,7 +23,6 @@ namespace strobe {
 namespace {
 
 constexpr int kThreads = 512;
-constexpr int kSumThreads = 1024;
 constexpr int kBatch = 4;                    // vectors that a thread loads at once
 constexpr float kLowest = -0x1.fffffep127f;  // finite, so that differences are never NaN
 constexpr float kLog2E = 1.4426950409f;
@@ -174,15 +171,6 @@ __global__ void __launch_bounds__(kThreads)
   write_gradient(row, parts, s_row, shared_vectors, largest, scale / sum, label, scale);
 }
 
-__global__ void __launch_bounds__(kSumThreads)
-    cross_entropy_sum_kernel(const float* loss, int64_t rows, float* loss_sum) {
-  __shared__ double scratch[kSumThreads / kWarpSize];
-  double sum = 0;
-  for (int64_t row = threadIdx.x; row < rows; row += kSumThreads) sum += loss[row];
-  sum = reduce_block<Sum, kSumThreads>(sum, scratch);
-  if (threadIdx.x == 0) *loss_sum = static_cast<float>(*loss_sum + sum);
-}
-
 void run(Context& ctx, const CrossEntropy& args) {
   const int64_t rows = args.logits.shape[0], vocab = args.logits.shape[1];
   with_float_type(args.logits.dtype, [&](auto type) {
@@ -203,9 +191,6 @@ void run(Context& ctx, const CrossEntropy& args) {
             .shared_bytes = static_cast<int>(vectors * kVector)},
            p, args.logits.strides[0], vocab, vectors, args.gradient_scale);
   });
-  if (!args.loss_sum.has_data() || rows == 0) return;
-  launch(ctx, cross_entropy_sum_kernel, {.block = dim3(kSumThreads)}, args.loss.as<float>(), rows,
-         args.loss_sum.as<float>());
 }
 
 }  // namespace

@@ -3,7 +3,22 @@
 #include <cmath>
 #include <cstddef>
 
+#include "strobe/core/element_dropout.h"
+
 namespace strobe {
+
+std::vector<double> add_dropped_reference(std::span<const double> branch,
+                                          std::span<const double> residual,
+                                          const Dropout& dropout) {
+  std::vector<double> sum(branch.size());
+  for (size_t e = 0; e < sum.size(); ++e) {
+    const bool keeps =
+        dropout_keeps_element(dropout.threshold, dropout.key, static_cast<int64_t>(e));
+    sum[e] = (residual.empty() ? 0 : residual[e]) +
+             (keeps ? branch[e] / (1 - dropout.probability()) : 0);
+  }
+  return sum;
+}
 
 LayernormReference layernorm_forward_reference(std::span<const double> x,
                                                std::span<const double> weight,

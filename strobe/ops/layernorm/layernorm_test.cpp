@@ -77,18 +77,6 @@ Doubles operator+(Doubles a, const Doubles& b) {
   return a;
 }
 
-// residual + Z∘branch by the definition; an empty residual stands for 0.
-Doubles add_dropped(const Doubles& branch, const Doubles& residual, const Dropout& dropout) {
-  Doubles sum(branch.size());
-  for (size_t e = 0; e < sum.size(); ++e) {
-    const bool keeps =
-        dropout_keeps_element(dropout.threshold, dropout.key, static_cast<int64_t>(e));
-    sum[e] = (residual.empty() ? 0 : residual[e]) +
-             (keeps ? branch[e] / (1 - dropout.probability()) : 0);
-  }
-  return sum;
-}
-
 // The tensors of one case and both calls. `residual` is the forward pass's with a branch, and in
 // any case the gradient that bypasses the layer.
 struct Layer {
@@ -161,11 +149,12 @@ void run_case(Context& ctx, const CaseLine& c) {
   const Doubles xs = testing::to_doubles(forward.x);
   if (c.is_set("branch")) {
     EXPECT_TRUE(testing::is_close(
-        "x", xs, add_dropped(layer.branch, layer.residual, forward.dropout), rounding, 1e-6));
-    EXPECT_TRUE(
-        testing::is_close("dbranch", testing::to_doubles(backward.dbranch),
-                          add_dropped(testing::to_doubles(backward.dx), {}, backward.dropout),
-                          rounding, testing::rounding_near_zero(dtype)));
+        "x", xs, add_dropped_reference(layer.branch, layer.residual, forward.dropout), rounding,
+        1e-6));
+    EXPECT_TRUE(testing::is_close(
+        "dbranch", testing::to_doubles(backward.dbranch),
+        add_dropped_reference(testing::to_doubles(backward.dx), {}, backward.dropout), rounding,
+        testing::rounding_near_zero(dtype)));
   }
   const Doubles ws = testing::to_doubles(forward.weight), bs = testing::to_doubles(forward.bias);
   const auto reference = layernorm_forward_reference(xs, ws, bs, kEpsilon);
@@ -192,6 +181,38 @@ void run_case(Context& ctx, const CaseLine& c) {
 TEST(Layernorm, ConformsToReference) {
   testing::run_conformance("layernorm", layernorm_impls(), testing::random_cases(150, draw_case),
                            run_case);
+}
+
+// A dropped element contributes nothing, whatever it is, and a kept one keeps its bits at p = 0.5:
+// exactly the definition's elements fall.
+void run_dropping_case(Context& ctx, const CaseLine& c) {
+  const Shape rows = {c.number("rows"), c.number("c")}, columns = {rows[1]};
+  const Dropout dropout = Dropout::with(0.5, random_key(c.number("seed"), 3, 5));
+  const auto keeps = [&](int64_t e) {
+    return dropout_keeps_element(dropout.threshold, dropout.key, e);
+  };
+  testing::TensorSource make{ctx.arena(), c.random()};
+  const Tensor branch = make.empty(c.dtype(), rows), x = make.empty(c.dtype(), rows);
+  testing::fill(branch, [&, e = int64_t{0}]() mutable { return keeps(e++) ? 1.0 : NAN; });
+  layernorm_forward(ctx, {.x = x,
+                          .weight = make.normal(DType::f32, columns),
+                          .bias = make.normal(DType::f32, columns),
+                          .y = make.empty(c.dtype(), rows),
+                          .mean = make.empty(DType::f32, {rows[0]}),
+                          .rstd = make.empty(DType::f32, {rows[0]}),
+                          .branch = branch,
+                          .dropout = dropout});
+  const Doubles xs = testing::to_doubles(x);
+  for (size_t e = 0; e < xs.size(); ++e) {
+    ASSERT_EQ(xs[e], keeps(static_cast<int64_t>(e)) ? 2 : 0) << "at " << e;
+  }
+}
+
+TEST(Layernorm, DropsExactlyTheElementsOfTheDefinition) {
+  testing::run_conformance("layernorm", layernorm_impls(),
+                           {"rows=70 c=1024 dtype=f32 seed=7", "rows=19 c=27 dtype=bf16 seed=8",
+                            "rows=19 c=48 dtype=f16 seed=9"},
+                           run_dropping_case);
 }
 
 // The variance of large, close values: E[x²] − E[x]² would lose it, the second pass does not.
