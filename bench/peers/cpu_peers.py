@@ -25,6 +25,8 @@ import time
 
 import torch
 
+from rows import distinct_cases, summary
+
 DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16}
 ATTENTION_CASE = ("batch", "seq_q", "seq_k", "heads_q", "heads_kv", "head_dim", "dtype", "mask",
                   "dropout")
@@ -41,14 +43,6 @@ def time_ms(function, seconds, at_least=5):
         function()
         times.append(1e3 * (time.perf_counter() - start))
     return times
-
-
-def summary(times, flop):
-    ordered = sorted(times)
-    at = lambda share: ordered[round(share * (len(ordered) - 1))]
-    median = statistics.median(times)
-    return {"repeats": len(times), "ms_median": median, "ms_p10": at(0.1), "ms_p90": at(0.9),
-            "gflops": flop / median / 1e6}
 
 
 def matmul_gflops(dtype, seconds=0.3):
@@ -132,18 +126,6 @@ def run_train(case, seconds):
         yield {"op": "train", "pass": "step", "impl": f"hf_gpt2_{attention}", **case, **row}
 
 
-def distinct_cases(path, op, fields):
-    cases = []
-    with open(path) as file:
-        for line in file:
-            row = json.loads(line)
-            if row.get("kind") == "bench" and row["op"] == op:
-                case = {field: row[field] for field in fields}
-                if case not in cases:
-                    cases.append(case)
-    return cases
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -172,8 +154,8 @@ def main():
               f"T={row['seq_q']} dropout={row['dropout']:g} {row.get('mask', ''):6} "
               f"D={row.get('head_dim', '')}  {row['ms_median']:.2f} ms  {row['gflops']:.0f} GFLOP/s")
 
-    attention = distinct_cases(options.results, "attention", ATTENTION_CASE)
-    train = distinct_cases(options.results, "train", TRAIN_CASE)
+    attention = distinct_cases(options.results, "attention", ATTENTION_CASE, "cpu")
+    train = distinct_cases(options.results, "train", TRAIN_CASE, "cpu")
     if not attention and not train:
         sys.exit(f"{options.results} has no rows of strobe bench")
     for case in attention:

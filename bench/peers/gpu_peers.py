@@ -41,6 +41,8 @@ import torch
 import torch.nn.functional as functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from rows import distinct_cases, summary
+
 DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}
 ATTENTION_CASE = ("batch", "seq_q", "seq_k", "heads_q", "heads_kv", "head_dim", "dtype", "mask",
                   "padded_keys", "dropout")
@@ -98,14 +100,6 @@ def time_steps_ms(step, seconds, warm_up=5, at_least=10):
         torch.cuda.synchronize()
         times.append(1e3 * (time.perf_counter() - start))
     return times
-
-
-def summary(times, flop):
-    ordered = sorted(times)
-    at = lambda share: ordered[round(share * (len(ordered) - 1))]
-    median = statistics.median(times)
-    return {"repeats": len(times), "ms_median": median, "ms_p10": at(0.1), "ms_p90": at(0.9),
-            "gflops": flop / median / 1e6}
 
 
 MATMUL_GFLOPS = {}
@@ -385,19 +379,6 @@ def run_generate(case, options):
     free_memory()
 
 
-def distinct_cases(path, op, fields):
-    cases = []
-    with open(path) as file:
-        for line in file:
-            row = json.loads(line)
-            is_ours = row.get("kind") == "bench" and "peer" not in row
-            if is_ours and row["op"] == op and row["device"].startswith("cuda"):
-                case = {field: row[field] for field in fields if field in row}
-                if case not in cases:
-                    cases.append(case)
-    return cases
-
-
 def provenance():
     gpu = torch.cuda.get_device_properties(0)
     row = {"kind": "bench", "date": datetime.date.today().isoformat(), "device": "cuda",
@@ -436,7 +417,7 @@ def main():
     runs = {"attention": (run_attention, ATTENTION_CASE), "train": (run_train, TRAIN_CASE),
             "generate": (run_generate, GENERATE_CASE)}
     cases = [(op, case) for op in options.op
-             for case in distinct_cases(options.results, op, runs[op][1])]
+             for case in distinct_cases(options.results, op, runs[op][1], "cuda")]
     if not cases:
         sys.exit(f"{options.results} has no rows of strobe bench on a GPU")
     out = open(options.json, "a") if options.json else None

@@ -7,20 +7,10 @@
 #include <string.h>
 
 #include "strobe/c/strobe.h"
+#include "strobe/c/strobe_testing.h"
 
 enum { kBatch = 2, kTime = 70, kHeads = 3, kHeadDim = 64 };
 enum { kSize = kBatch * kTime * kHeads * kHeadDim, kRows = kBatch * kHeads * kTime };
-
-static int failures = 0;
-
-#define EXPECT(condition)                                                            \
-  do {                                                                               \
-    if (!(condition)) {                                                              \
-      printf("%s:%d: not so: %s (last error: %s)\n", __FILE__, __LINE__, #condition, \
-             strobe_last_error());                                                   \
-      ++failures;                                                                    \
-    }                                                                                \
-  } while (0)
 
 /* q, k, v, out, dout, dq, dk, dv, in either type. */
 enum { kQ, kK, kV, kOut, kDout, kDq, kDk, kDv, kTensors };

@@ -7,19 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "strobe/c/strobe_testing.h"
+
 enum { kBatch = 2, kTimeQ = 5, kTimeK = 9, kHeads = 3, kHeadDim = 16 };
 enum { kSizeQ = kBatch * kTimeQ * kHeads * kHeadDim, kSizeK = kBatch * kTimeK * kHeads * kHeadDim };
-
-static int failures = 0;
-
-#define EXPECT(condition)                                                            \
-  do {                                                                               \
-    if (!(condition)) {                                                              \
-      printf("%s:%d: not so: %s (last error: %s)\n", __FILE__, __LINE__, #condition, \
-             strobe_last_error());                                                   \
-      ++failures;                                                                    \
-    }                                                                                \
-  } while (0)
 
 /* The call fails with this status, and the message has this text in it. */
 #define EXPECT_FAILS(call, status, text)                                                     \

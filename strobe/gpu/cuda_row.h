@@ -14,4 +14,10 @@ inline std::string why_not_cuda_floats(DType dtype, const Device& device) {
   return why_not_cuda(device);
 }
 
+// The same of f32 alone.
+inline std::string why_not_cuda_f32(DType dtype, const Device& device) {
+  if (dtype != DType::f32) return fmt::format("takes f32, not {}", dtype);
+  return why_not_cuda(device);
+}
+
 }  // namespace strobe

@@ -12,8 +12,10 @@
 //             speed of the memory
 #include <algorithm>
 
+#include "strobe/gpu/cuda_row.h"
 #include "strobe/gpu/launch.h"
 #include "strobe/gpu/native.cuh"
+#include "strobe/gpu/tensor_chunks.cuh"
 #include "strobe/ops/adamw/adamw.h"
 #include "strobe/ops/adamw/adamw_constants.h"
 
@@ -60,19 +62,6 @@ struct AdamWNumbers {
                         decays);
   }
 };
-
-__device__ int tensor_of_chunk(const AdamWTable& table, int chunk) {
-  int low = 0, high = table.count - 1;
-  while (low < high) {
-    const int middle = (low + high) / 2;
-    if (chunk < table.chunks_until[middle]) {
-      high = middle;
-    } else {
-      low = middle + 1;
-    }
-  }
-  return low;
-}
 
 __device__ float update_element(const AdamWConstants& c, float decay, float gradient, float master,
                                 float& m, float& v) {
@@ -125,10 +114,10 @@ __global__ void __launch_bounds__(kThreads)
 
   for (int chunk = blockIdx.x; chunk < table.chunks(); chunk += gridDim.x) {
     // [2] find the chunk's tensor
-    const int index = tensor_of_chunk(table, chunk);
+    const int index = tensor_of_chunk(table.chunks_until, table.count, chunk);
     const AdamWTensor& tensor = table.tensors[index];
     const int64_t begin =
-        static_cast<int64_t>(chunk - (index == 0 ? 0 : table.chunks_until[index - 1])) * kChunk;
+        static_cast<int64_t>(chunk - chunks_before(table.chunks_until, index)) * kChunk;
     const int64_t end = min(begin + kChunk, tensor.count);
     const float decay = tensor.decays ? constants.decay : 1.0f;
 
@@ -185,15 +174,10 @@ void run(Context& ctx, std::span<const AdamWParameter> parameters, const AdamWSt
   }
 }
 
-std::string why_not(DType dtype, const Device& device) {
-  if (dtype != DType::f32) return fmt::format("updates f32, not {}", dtype);
-  return why_not_cuda(device);
-}
-
 }  // namespace
 
 std::span<const AdamWImpl> adamw_impls_cuda() {
-  static constexpr AdamWImpl kRows[] = {{"cuda", &why_not, &run}};
+  static constexpr AdamWImpl kRows[] = {{"cuda", &why_not_cuda_f32, &run}};
   return kRows;
 }
 

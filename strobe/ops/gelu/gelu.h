@@ -9,8 +9,8 @@ namespace strobe {
 
 // GELU in its tanh form (Hendrycks & Gimpel 2016; GPT-2's "gelu_new"):
 //   y = ½x(1 + tanh(√(2/π)·(x + 0.044715x³)))
-// A linear layer beside it does both passes in its own (strobe/ops/linear/linear.h), but for what
-// its backward pass needs again.
+// Linear layers do the same within their own passes (strobe/ops/linear/linear.h): this is for what
+// a backward pass computes again, and for layers of other kinds.
 // Tensors are alike, f32 or bf16 (on a GPU also f16), contiguous, of any shape; arithmetic in f32.
 struct GeluForward {
   Tensor x;

@@ -11,9 +11,11 @@
 //             fifth of that time on an H100
 #include <algorithm>
 
+#include "strobe/gpu/cuda_row.h"
 #include "strobe/gpu/launch.h"
 #include "strobe/gpu/native.cuh"
 #include "strobe/gpu/reduce.cuh"
+#include "strobe/gpu/tensor_chunks.cuh"
 #include "strobe/ops/grad_norm/grad_norm.h"
 
 namespace strobe {
@@ -32,19 +34,6 @@ struct GradientTable {
   int tensors;
 };
 
-__device__ int tensor_of_chunk(const GradientTable& table, int chunk) {
-  int low = 0, high = table.tensors - 1;
-  while (low < high) {
-    const int middle = (low + high) / 2;
-    if (chunk < table.chunks_until[middle]) {
-      high = middle;
-    } else {
-      low = middle + 1;
-    }
-  }
-  return low;
-}
-
 __device__ double square(float x) { return static_cast<double>(x) * static_cast<double>(x); }
 
 __global__ void __launch_bounds__(kThreads)
@@ -52,10 +41,10 @@ __global__ void __launch_bounds__(kThreads)
   __shared__ double scratch[kThreads / kWarpSize];
   // [1] find the chunk's tensor
   const int chunk = blockIdx.x;
-  const int index = tensor_of_chunk(table, chunk);
+  const int index = tensor_of_chunk(table.chunks_until, table.tensors, chunk);
   const float* data = table.data[index];
   const int64_t begin =
-      static_cast<int64_t>(chunk - (index == 0 ? 0 : table.chunks_until[index - 1])) * kChunk;
+      static_cast<int64_t>(chunk - chunks_before(table.chunks_until, index)) * kChunk;
   const int64_t end = min(begin + kChunk, table.count[index]);
 
   // [2] square and sum
@@ -115,15 +104,10 @@ void run(Context& ctx, std::span<const Tensor> gradients, const Tensor& norm) {
   launch(ctx, norm_kernel, {.block = kJoiningThreads}, sums, all_chunks, norm.as<float>());
 }
 
-std::string why_not(DType dtype, const Device& device) {
-  if (dtype != DType::f32) return fmt::format("takes f32, not {}", dtype);
-  return why_not_cuda(device);
-}
-
 }  // namespace
 
 std::span<const GradNormImpl> grad_norm_impls_cuda() {
-  static constexpr GradNormImpl kRows[] = {{"cuda", &why_not, &run}};
+  static constexpr GradNormImpl kRows[] = {{"cuda", &why_not_cuda_f32, &run}};
   return kRows;
 }
 
