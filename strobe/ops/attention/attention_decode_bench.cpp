@@ -1,9 +1,10 @@
 // Decode steps of GPT-2 small and of a grouped-query model: the best implementation of each
-// algorithm, as shares of the speed at which memory can be read. Each step's result is checked
-// against the definition before it is timed.
+// algorithm, on a CPU as shares of the speed at which memory can be read. Each step's result is
+// checked against the definition before it is timed.
 #include <algorithm>
 #include <cmath>
 
+#include "strobe/core/copy.h"
 #include "strobe/ops/attention/attention.h"
 #include "strobe/ops/attention/attention_reference.h"
 #include "tests/testkit/bench.h"
@@ -33,14 +34,14 @@ struct Steps {
         .cache_lengths = ctx.arena().allocate(MemoryUse::activations, DType::i32, {c.batch}),
         .out = bench_tensor(ctx, c.dtype, {c.batch, 1, c.heads_q, c.head_dim}),
         .scale = 1 / std::sqrt(static_cast<float>(c.head_dim))};
-    std::fill_n(call.cache_lengths.as<int32_t>(), c.batch, static_cast<int32_t>(c.length));
+    testing::fill(call.cache_lengths, [&] { return static_cast<double>(c.length); });
     const Tensor first = bench_tensor(ctx, c.cache_dtype, by_head);
     const auto count = kBytes / static_cast<int64_t>(2 * first.bytes());
     for (int64_t i = 0; i < std::max<int64_t>(1, count); ++i) {
       for (Tensor* cache : {&call.k_cache, &call.v_cache}) {
-        const Tensor copy = ctx.arena().allocate(MemoryUse::activations, c.cache_dtype, by_head);
-        std::memcpy(copy.data, first.data, first.bytes());
-        *cache = copy.transpose(1, 2);
+        const Tensor own = ctx.arena().allocate(MemoryUse::activations, c.cache_dtype, by_head);
+        copy_now(first, own);
+        *cache = own.transpose(1, 2);
       }
       calls.push_back(call);
     }
@@ -64,9 +65,11 @@ double error_of(Context& ctx, const AttentionDecode& call, const Case& c) {
   return testing::relative_error(to_doubles(call.out.slice(0, 0, 1)), exact.out);
 }
 
-void run(benchmark::State& state, const AttentionImpl& impl, const Case& c, int threads) {
-  set_thread_count(threads);
-  Context ctx;
+// On a CPU with so many threads.
+void run(benchmark::State& state, const AttentionImpl& impl, const Case& c, const Device& device,
+         int threads) {
+  if (threads > 0) set_thread_count(threads);
+  Context ctx(device);
   ctx.prefer("attention", {.implementation = std::string(impl.name)});
   const Steps steps(ctx, c);
   const double allowed = c.dtype == DType::f32 ? 1e-5 : 2e-2;
@@ -82,22 +85,29 @@ void run(benchmark::State& state, const AttentionImpl& impl, const Case& c, int 
       state.counters["best_us"].value / static_cast<double>(steps.calls.size());
 }
 
-void register_case(const Case& c) {
+void register_case(const Case& c, const Device& device, const std::vector<int>& thread_counts) {
   std::vector<Algorithm> seen;
   for (const AttentionImpl& impl : attention_impls()) {
-    if (!impl.why_not({.dtype = c.dtype, .is_decode = true}, Device{}).empty()) continue;
+    if (!impl.why_not({.dtype = c.dtype, .is_decode = true}, device).empty()) continue;
     if (std::ranges::find(seen, impl.algorithm) != seen.end()) continue;
     seen.push_back(impl.algorithm);
-    for (const int threads : {1, cpu_info().cores}) {
-      const std::string name = fmt::format(
-          "attention/decode/{}/cache:{}/b:{}/t:{}/h:{}:{}/d:{}/{}/threads:{}", c.dtype,
-          c.cache_dtype, c.batch, c.length, c.heads_q, c.heads_kv, c.head_dim, impl.name, threads);
+    for (const int threads : thread_counts) {
+      std::string name = fmt::format("attention/decode/{}/cache:{}/b:{}/t:{}/h:{}:{}/d:{}/{}",
+                                     c.dtype, c.cache_dtype, c.batch, c.length, c.heads_q,
+                                     c.heads_kv, c.head_dim, impl.name);
+      if (threads > 0) name += fmt::format("/threads:{}", threads);
       benchmark::RegisterBenchmark(
-          name.c_str(), [=, &impl](benchmark::State& state) { run(state, impl, c, threads); })
+          name.c_str(),
+          [=, &impl](benchmark::State& state) { run(state, impl, c, device, threads); })
           ->UseRealTime()
           ->MinTime(0.3);
     }
   }
+}
+
+void register_case(const Case& c) {
+  register_case(c, Device{}, {1, cpu_info().cores});
+  register_case(c, Device{DeviceKind::cuda}, {0});
 }
 
 const int registered = [] {
@@ -107,7 +117,8 @@ const int registered = [] {
   constexpr Types kTypes[] = {{DType::f32, DType::f32},
                               {DType::f32, DType::f16},
                               {DType::f32, DType::bf16},
-                              {DType::bf16, DType::bf16}};
+                              {DType::bf16, DType::bf16},
+                              {DType::f16, DType::f16}};
   for (const Types types : kTypes) {
     for (const int64_t batch : {1, 8}) {
       for (const int64_t length : {128, 1024}) {

@@ -25,7 +25,7 @@ void run(benchmark::State& state, Context& ctx, DType dtype, float gradient_scal
 }
 
 const int registered = [] {
-  for (const DType dtype : {DType::f32, DType::bf16}) {
+  for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
     register_rows("cross_entropy", cross_entropy_impls(), "loss", dtype,
                   [=](auto& state, Context& ctx) { run(state, ctx, dtype, 0); });
     register_rows("cross_entropy", cross_entropy_impls(), "gradient", dtype,

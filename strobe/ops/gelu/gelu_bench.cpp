@@ -26,7 +26,7 @@ void backward(benchmark::State& state, Context& ctx, DType dtype) {
 }
 
 const int registered = [] {
-  for (const DType dtype : {DType::f32, DType::bf16}) {
+  for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
     register_rows("gelu", gelu_impls(), "forward", dtype,
                   [=](auto& state, Context& ctx) { forward(state, ctx, dtype); });
     register_rows("gelu", gelu_impls(), "backward", dtype,

@@ -25,7 +25,7 @@ void append(benchmark::State& state, Context& ctx, DType dtype) {
 }
 
 const int registered = [] {
-  for (const DType dtype : {DType::f32, DType::bf16}) {
+  for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
     register_rows("kv_append", kv_append_impls(), "append", dtype,
                   [=](auto& state, Context& ctx) { append(state, ctx, dtype); });
   }
