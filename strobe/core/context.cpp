@@ -56,6 +56,16 @@ double Context::seconds_in(std::string_view op) {
   return found == seconds_.end() ? 0 : found->second;
 }
 
+void check_on_device(const Context& ctx, std::initializer_list<NamedArgument> tensors,
+                     Where where) {
+  const DeviceKind device = ctx.device().kind;
+  for (const auto& [name, tensor] : tensors) {
+    check<const char*, const char*, DeviceKind, const char*, DeviceKind>(
+        !tensor.has_data() || tensor.device == device, name, " is on ", tensor.device,
+        ", the context on ", device, where);
+  }
+}
+
 Context::Timer::Timer(Context& ctx, std::string_view op) : ctx_(ctx), op_(op) {
   if (ctx.times_device()) begin_ = cuda::record_event(ctx.stream());
 }

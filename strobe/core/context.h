@@ -1,6 +1,7 @@
 #pragma once
 
 #include <chrono>
+#include <initializer_list>
 #include <map>
 #include <string>
 #include <string_view>
@@ -120,5 +121,13 @@ class Context {
   std::map<std::string, Wish, std::less<>> wishes_;
   std::map<std::string, double, std::less<>> seconds_;
 };
+
+// Throws Error unless each tensor that is there lies in the memory of the context's device.
+struct NamedArgument {
+  const char* name;
+  const Tensor& tensor;
+};
+void check_on_device(const Context& ctx, std::initializer_list<NamedArgument> tensors,
+                     Where where = Where::here());
 
 }  // namespace strobe

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "strobe/core/graph.h"
+#include "tests/testkit/errors.h"
 #include "tests/testkit/options.h"
 #include "tests/testkit/tensors.h"
 
@@ -43,6 +44,18 @@ TEST(Copy, NowWaitsForTheContextsStream) {
   copy_now(other, Tensor::of(read.data(), {kCount}));
   EXPECT_EQ(read, values);
   copy_now(empty, device.slice(0, 0, 0));
+}
+
+TEST(CheckOnDevice, NamesATensorOfAnotherDevice) {
+  Context ctx(options().device);
+  const Tensor here = device_tensor(ctx, {4}), absent;
+  check_on_device(ctx, {{"here", here}, {"absent", absent}});
+  Tensor there = here;
+  there.device = here.device == DeviceKind::cpu ? DeviceKind::cuda : DeviceKind::cpu;
+  EXPECT_EQ(error_of([&] {
+              check_on_device(ctx, {{"here", here}, {"there", there}});
+            }),
+            fmt::format("there is on {}, the context on {}", there.device, here.device));
 }
 
 // At another top of the arena the body is run anew before it is recorded.

@@ -30,7 +30,18 @@ void validate(const AdamWStep& step) {
 }  // namespace
 
 void adamw(Context& ctx, std::span<const AdamWParameter> parameters, const AdamWStep& step) {
-  for (const AdamWParameter& parameter : parameters) validate(parameter);
+  for (const AdamWParameter& p : parameters) {
+    check_on_device(ctx, {{"adamw master", p.master},
+                          {"adamw working", p.working},
+                          {"adamw gradient", p.gradient},
+                          {"adamw m", p.m},
+                          {"adamw v", p.v}});
+    validate(p);
+  }
+  check_on_device(ctx, {{"adamw learning_rate", step.learning_rate},
+                        {"adamw gradient_scale", step.gradient_scale},
+                        {"adamw step", step.step},
+                        {"adamw is_skipped", step.is_skipped}});
   validate(step);
   select("adamw", adamw_impls(), DType::f32, ctx.device(), ctx.wish("adamw"))
       .run(ctx, parameters, step);

@@ -13,6 +13,7 @@ void check_rows(const char* name, const Tensor& tensor, const Shape& shape) {
 }  // namespace
 
 void cast(Context& ctx, const Cast& args) {
+  check_on_device(ctx, {{"cast from", args.from}, {"cast to", args.to}});
   for (const Tensor* tensor : {&args.from, &args.to}) {
     check(tensor->dtype != DType::i32, "cast of ", args.from.dtype, " to ", args.to.dtype,
           ", allowed are f32, f16 and bf16");

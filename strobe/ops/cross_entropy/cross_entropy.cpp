@@ -33,6 +33,10 @@ void validate(const CrossEntropy& args) {
 }  // namespace
 
 void cross_entropy(Context& ctx, const CrossEntropy& args) {
+  check_on_device(ctx, {{"cross_entropy logits", args.logits},
+                        {"cross_entropy labels", args.labels},
+                        {"cross_entropy loss", args.loss},
+                        {"cross_entropy scale", args.scale}});
   validate(args);
   select("cross_entropy", cross_entropy_impls(), args.logits.dtype, ctx.device(),
          ctx.wish("cross_entropy"))

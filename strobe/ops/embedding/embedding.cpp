@@ -45,6 +45,11 @@ const EmbeddingImpl& select_embedding(const Context& ctx, DType dtype) {
 }  // namespace
 
 void embedding_forward(Context& ctx, const EmbeddingForward& args) {
+  check_on_device(ctx, {{"embedding tokens", args.tokens},
+                        {"embedding positions", args.positions},
+                        {"embedding token table", args.token_table},
+                        {"embedding position table", args.position_table},
+                        {"embedding out", args.out}});
   const DType dtype = args.out.dtype, table_dtype = args.token_table.dtype;
   check(table_dtype == dtype || (dtype == DType::f32 && table_dtype != DType::i32),
         "embedding token table is ", table_dtype, ", allowed with out in ", dtype,
@@ -55,6 +60,11 @@ void embedding_forward(Context& ctx, const EmbeddingForward& args) {
 }
 
 void embedding_backward(Context& ctx, const EmbeddingBackward& args) {
+  check_on_device(ctx, {{"embedding tokens", args.tokens},
+                        {"embedding positions", args.positions},
+                        {"embedding dout", args.dout},
+                        {"embedding dtoken_table", args.dtoken_table},
+                        {"embedding dposition_table", args.dposition_table}});
   validate(args.tokens, args.positions, args.dout, args.dtoken_table, args.dposition_table,
            DType::f32, args.dropout);
   select_embedding(ctx, args.dout.dtype).backward(ctx, args);

@@ -27,6 +27,9 @@ std::span<const GatherRowsImpl> gather_rows_impls() {
 }
 
 void gather_rows(Context& ctx, const GatherRows& args) {
+  check_on_device(ctx, {{"gather_rows x", args.x},
+                        {"gather_rows indices", args.indices},
+                        {"gather_rows out", args.out}});
   validate(args);
   select("gather_rows", gather_rows_impls(), args.x.dtype, ctx.device(), ctx.wish("gather_rows"))
       .run(ctx, args);

@@ -10,12 +10,14 @@ const GeluImpl& select_gelu(const Context& ctx, DType dtype) {
 }  // namespace
 
 void gelu_forward(Context& ctx, const GeluForward& args) {
+  check_on_device(ctx, {{"gelu x", args.x}, {"gelu y", args.y}});
   check_contiguous("gelu x", args.x, args.x.dtype, args.x.shape);
   check_contiguous("gelu y", args.y, args.x.dtype, args.x.shape);
   select_gelu(ctx, args.x.dtype).forward(ctx, args);
 }
 
 void gelu_backward(Context& ctx, const GeluBackward& args) {
+  check_on_device(ctx, {{"gelu x", args.x}, {"gelu dy", args.dy}, {"gelu dx", args.dx}});
   check_contiguous("gelu x", args.x, args.x.dtype, args.x.shape);
   check_contiguous("gelu dy", args.dy, args.x.dtype, args.x.shape);
   check_contiguous("gelu dx", args.dx, args.x.dtype, args.x.shape);

@@ -26,6 +26,14 @@ void validate(const GradScaler& args) {
 }  // namespace
 
 void update_grad_scaler(Context& ctx, const GradScaler& args) {
+  check_on_device(ctx, {{"grad_scaler norm", args.norm},
+                        {"grad_scaler loss_scale", args.state.loss_scale},
+                        {"grad_scaler finite_steps", args.state.finite_steps},
+                        {"grad_scaler steps_taken", args.state.steps_taken},
+                        {"grad_scaler steps_skipped", args.state.steps_skipped},
+                        {"grad_scaler unscaled_norm", args.unscaled_norm},
+                        {"grad_scaler gradient_scale", args.gradient_scale},
+                        {"grad_scaler is_skipped", args.is_skipped}});
   validate(args);
   select("grad_scaler", grad_scaler_impls(), DType::f32, ctx.device(), ctx.wish("grad_scaler"))
       .run(ctx, args);

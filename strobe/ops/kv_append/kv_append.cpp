@@ -38,6 +38,13 @@ const KvAppendImpl& select_kv_append(const Context& ctx, DType dtype) {
 }  // namespace
 
 void kv_append(Context& ctx, const KvAppend& args) {
+  check_on_device(ctx, {{"kv_append k", args.k},
+                        {"kv_append v", args.v},
+                        {"kv_append k_cache", args.k_cache},
+                        {"kv_append v_cache", args.v_cache},
+                        {"kv_append from_begin", args.from_begin},
+                        {"kv_append to_begin", args.to_begin},
+                        {"kv_append count", args.count}});
   check(args.k.rank() == 4 && args.k_cache.rank() == 4, "kv_append k and k_cache have shapes ",
         args.k.shape, " and ", args.k_cache.shape, ", expected [batch, time, heads, head_dim]");
   const int64_t batch = args.k.shape[0], heads = args.k.shape[2], head_dim = args.k.shape[3];
@@ -51,6 +58,7 @@ void kv_append(Context& ctx, const KvAppend& args) {
 }
 
 void kv_extend(Context& ctx, const KvExtend& args) {
+  check_on_device(ctx, {{"kv_extend lengths", args.lengths}, {"kv_extend begins", args.begins}});
   check_contiguous("kv_extend lengths", args.lengths, DType::i32, {args.lengths.shape[0]});
   check_contiguous("kv_extend begins", args.begins, DType::i32, args.lengths.shape);
   select_kv_append(ctx, DType::f32).extend(ctx, args);

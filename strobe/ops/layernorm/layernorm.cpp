@@ -60,11 +60,29 @@ const LayernormImpl& select_layernorm(const Context& ctx, DType dtype) {
 }  // namespace
 
 void layernorm_forward(Context& ctx, const LayernormForward& args) {
+  check_on_device(ctx, {{"layernorm x", args.x},
+                        {"layernorm weight", args.weight},
+                        {"layernorm bias", args.bias},
+                        {"layernorm y", args.y},
+                        {"layernorm mean", args.mean},
+                        {"layernorm rstd", args.rstd},
+                        {"layernorm branch", args.branch},
+                        {"layernorm residual", args.residual}});
   validate(args);
   select_layernorm(ctx, args.x.dtype).forward(ctx, args);
 }
 
 void layernorm_backward(Context& ctx, const LayernormBackward& args) {
+  check_on_device(ctx, {{"layernorm x", args.x},
+                        {"layernorm weight", args.weight},
+                        {"layernorm mean", args.mean},
+                        {"layernorm rstd", args.rstd},
+                        {"layernorm dy", args.dy},
+                        {"layernorm dresidual", args.dresidual},
+                        {"layernorm dx", args.dx},
+                        {"layernorm dweight", args.dweight},
+                        {"layernorm dbias", args.dbias},
+                        {"layernorm dbranch", args.dbranch}});
   validate(args);
   select_layernorm(ctx, args.x.dtype).backward(ctx, args);
 }

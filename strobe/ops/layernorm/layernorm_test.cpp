@@ -310,6 +310,9 @@ TEST(Layernorm, BadArgumentsAreNamed) {
   bad.weight = tensor({7});
   EXPECT_EQ(message_of(bad), "layernorm weight has shape [7], expected [8]");
   bad = good;
+  bad.y.device = DeviceKind::cuda;
+  EXPECT_EQ(message_of(bad), "layernorm y is on cuda, the context on cpu");
+  bad = good;
   bad.bias = {};
   EXPECT_EQ(message_of(bad), "layernorm bias is missing");
   bad = good;

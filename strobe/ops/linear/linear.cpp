@@ -72,11 +72,23 @@ const LinearImpl& select_linear(const Context& ctx, DType dtype) {
 }  // namespace
 
 void linear_forward(Context& ctx, const LinearForward& args) {
+  check_on_device(ctx, {{"linear x", args.x},
+                        {"linear weight", args.weight},
+                        {"linear bias", args.bias},
+                        {"linear y", args.y},
+                        {"linear pre_activation", args.pre_activation}});
   validate(args);
   select_linear(ctx, args.x.dtype).forward(ctx, args);
 }
 
 void linear_backward(Context& ctx, const LinearBackward& args) {
+  check_on_device(ctx, {{"linear x", args.x},
+                        {"linear weight", args.weight},
+                        {"linear dy", args.dy},
+                        {"linear gelu_input", args.gelu_input},
+                        {"linear dx", args.dx},
+                        {"linear dweight", args.dweight},
+                        {"linear dbias", args.dbias}});
   validate(args);
   select_linear(ctx, args.x.dtype).backward(ctx, args);
 }

@@ -13,6 +13,9 @@ void validate(const SamplerOptions& options) {
 }
 
 void sample(Context& ctx, const Sample& args) {
+  check_on_device(ctx, {{"sample logits", args.logits},
+                        {"sample indices", args.indices},
+                        {"sample tokens", args.tokens}});
   validate(args.options);
   check(args.logits.rank() == 2 && args.logits.shape[1] >= 1, "sample logits have shape ",
         args.logits.shape, ", expected [batch, vocabulary] with at least one token");
