@@ -73,12 +73,21 @@ std::string why_not(int index) {
   if (status != cudaSuccess) return cudaGetErrorString(status);
   if (index < 0 || index >= count) return fmt::format("there is no GPU {}, but {}", index, count);
 
-  const CurrentDevice current(index);
-  cudaFuncAttributes attributes;
-  const cudaError_t probe = cudaFuncGetAttributes(&attributes, probe_kernel);
-  cudaGetLastError();
+  cudaError_t probe = cudaSuccess;
+  try {
+    const CurrentDevice current(index);
+    cudaFuncAttributes attributes;
+    probe = cudaFuncGetAttributes(&attributes, probe_kernel);
+    cudaGetLastError();
+  } catch (const Error& error) {
+    return error.what();
+  }
   if (probe == cudaSuccess) return "";
   const CudaInfo gpu = info(index);
+  // Somebody has the GPU for himself, or all its memory.
+  if (probe == cudaErrorDevicesUnavailable || probe == cudaErrorMemoryAllocation) {
+    return fmt::format("{}: {}", gpu.name, cudaGetErrorString(probe));
+  }
   return fmt::format(
       "{} has compute capability {}.{}, this build has code for compute capability {} ({})",
       gpu.name, gpu.capability / 10, gpu.capability % 10, STROBE_CUDA_ARCHITECTURES,
