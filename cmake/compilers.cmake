@@ -11,6 +11,10 @@ if(STROBE_CUDA)
   endif()
   enable_language(CUDA)
   find_package(CUDAToolkit REQUIRED)
+  if(CUDAToolkit_VERSION VERSION_LESS 12.1)
+    message(FATAL_ERROR "this is CUDA ${CUDAToolkit_VERSION}, Strobe needs 12.1 or newer: "
+                        "kernels have more than 4 KiB of arguments")
+  endif()
   if(NOT DEFINED CMAKE_CUDA20_STANDARD_COMPILE_OPTION)  # CMake 3.25 does not know that nvcc has it
     set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
     set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION -std=c++20)

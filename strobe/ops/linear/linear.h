@@ -21,7 +21,8 @@ namespace strobe {
 //
 // On a GPU, a matrix is multiplied at full speed only where its rows begin so: logits of an odd
 // vocabulary are best a slice of something wider. With more than a few rows, the bias of a 16-bit y
-// is rounded to its type first. The implementation "cuda_tf32" may round f32 operands to tf32.
+// is rounded to its type first; and so is, where rows do not begin so, what GELU or its derivative
+// is applied to. The implementation "cuda_tf32" may round f32 operands to tf32.
 struct LinearForward {
   Tensor x;               // [M, K]
   Tensor weight;          // [K, N]
