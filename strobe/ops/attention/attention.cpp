@@ -100,30 +100,9 @@ void validate_mask(const Mask& mask) {
   check(mask.right >= 0, "mask window right is ", mask.right, ", must be at least 0");
 }
 
-template <class Args>
-void validate_devices(const Args& a, DeviceKind device) {
-  const auto check_device = [&](const char* name, const Tensor& x) {
-    check(!x.has_data() || x.device == device, name, " is on ", x.device, ", the context on ",
-          device);
-  };
-  check_device("q", a.q);
-  check_device("k", a.k);
-  check_device("v", a.v);
-  check_device("out", a.out);
-  check_device("lse", a.lse);
-  check_device("bias", a.bias);
-  check_device("key_begin", a.padding.key_begin);
-  check_device("key_end", a.padding.key_end);
-  check_device("query_begin", a.padding.query_begin);
-  check_device("query_end", a.padding.query_end);
-  check_device("cu_seqlens_q", a.cu_seqlens_q);
-  check_device("cu_seqlens_k", a.cu_seqlens_k);
-  check_device("saved", a.saved);
-}
-
 // What forward and backward share.
 template <class Args>
-void validate_common(const Args& a, DeviceKind device) {
+void validate_common(const Context& ctx, const Args& a) {
   for (const auto& [name, x] : {std::pair{"q", a.q}, {"k", a.k}, {"v", a.v}}) {
     check(x.has_data(), name, " is absent");
     check(x.rank() == 4, name, " has shape ", x.shape, ", expected [batch, time, heads, head_dim]");
@@ -139,7 +118,19 @@ void validate_common(const Args& a, DeviceKind device) {
   check_tensor("lse", a.lse, DType::f32, {batch, heads_q, seq_q});
   check(a.lse.is_contiguous(), "lse has strides ", a.lse.strides, ", must be contiguous");
   check(std::isfinite(a.scale), "scale is ", a.scale, ", must be finite");
-  validate_devices(a, device);
+  check_on_device(ctx, {{"q", a.q},
+                        {"k", a.k},
+                        {"v", a.v},
+                        {"out", a.out},
+                        {"lse", a.lse},
+                        {"bias", a.bias},
+                        {"key_begin", a.padding.key_begin},
+                        {"key_end", a.padding.key_end},
+                        {"query_begin", a.padding.query_begin},
+                        {"query_end", a.padding.query_end},
+                        {"cu_seqlens_q", a.cu_seqlens_q},
+                        {"cu_seqlens_k", a.cu_seqlens_k},
+                        {"saved", a.saved}});
   validate_mask(a.mask);
   check_positions("key_begin", a.padding.key_begin, batch, seq_k);
   check_positions("key_end", a.padding.key_end, batch, seq_k);
@@ -149,7 +140,7 @@ void validate_common(const Args& a, DeviceKind device) {
   validate_packing(a);
 }
 
-void validate_decode(const AttentionDecode& a, DeviceKind device) {
+void validate_decode(const Context& ctx, const AttentionDecode& a) {
   for (const auto& [name, x] :
        {std::pair{"q", a.q}, {"k_cache", a.k_cache}, {"v_cache", a.v_cache}}) {
     check(x.has_data(), name, " is absent");
@@ -171,13 +162,11 @@ void validate_decode(const AttentionDecode& a, DeviceKind device) {
   check_bthd("v_cache", a.v_cache, a.k_cache.shape, cache_dtype);
   check_bthd("out", a.out, a.q.shape, dtype);
   check(std::isfinite(a.scale), "scale is ", a.scale, ", must be finite");
-  for (const auto& [name, x] : {std::pair{"q", a.q},
-                                {"k_cache", a.k_cache},
-                                {"v_cache", a.v_cache},
-                                {"cache_lengths", a.cache_lengths},
-                                {"out", a.out}}) {
-    check(x.device == device, name, " is on ", x.device, ", the context on ", device);
-  }
+  check_on_device(ctx, {{"q", a.q},
+                        {"k_cache", a.k_cache},
+                        {"v_cache", a.v_cache},
+                        {"cache_lengths", a.cache_lengths},
+                        {"out", a.out}});
   check(a.mask.kind != MaskKind::full, "mask is full, allowed are causal and window");
   validate_mask(a.mask);
   check(a.cache_lengths.has_data(), "cache_lengths is absent");
@@ -317,7 +306,7 @@ int64_t attention_saved_bytes(const Context& ctx, const AttentionProblem& proble
 
 void attention_forward(Context& ctx, const AttentionForward& args) {
   const Context::Timer timer(ctx, "attention");
-  validate_common(args, ctx.device().kind);
+  validate_common(ctx, args);
   const AttentionProblem problem = problem_of(ctx, args);
   const AttentionImpl& impl = select_attention(ctx, problem);
   if (args.saved.has_data()) validate_saved(args.saved, impl, impl.saved_bytes(problem));
@@ -326,20 +315,16 @@ void attention_forward(Context& ctx, const AttentionForward& args) {
 
 void attention_backward(Context& ctx, const AttentionBackward& args) {
   const Context::Timer timer(ctx, "attention");
-  const DeviceKind device = ctx.device().kind;
-  validate_common(args, device);
+  validate_common(ctx, args);
   check_bthd("dout", args.dout, args.q.shape, args.q.dtype);
   check_bthd("dq", args.dq, args.q.shape, args.q.dtype);
   check_bthd("dk", args.dk, args.k.shape, args.q.dtype);
   check_bthd("dv", args.dv, args.v.shape, args.q.dtype);
-  for (const auto& [name, x] : {std::pair{"dout", args.dout},
-                                {"dq", args.dq},
-                                {"dk", args.dk},
-                                {"dv", args.dv},
-                                {"dbias", args.dbias}}) {
-    check(!x.has_data() || x.device == device, name, " is on ", x.device, ", the context on ",
-          device);
-  }
+  check_on_device(ctx, {{"dout", args.dout},
+                        {"dq", args.dq},
+                        {"dk", args.dk},
+                        {"dv", args.dv},
+                        {"dbias", args.dbias}});
   if (args.dbias.has_data()) {
     check(args.bias.has_data(), "dbias is given without a bias");
     check_contiguous("dbias", args.dbias, DType::f32, args.bias.shape);
@@ -355,7 +340,7 @@ void attention_backward(Context& ctx, const AttentionBackward& args) {
 
 void attention_decode(Context& ctx, const AttentionDecode& args) {
   const Context::Timer timer(ctx, "attention");
-  validate_decode(args, ctx.device().kind);
+  validate_decode(ctx, args);
   select_attention(ctx, problem_of(ctx, args)).decode(ctx, args);
 }
 
