@@ -24,12 +24,13 @@ bool is_on_host(const Tensor& x) { return x.device == DeviceKind::cpu; }
 
 void copy(Context& ctx, const Tensor& from, const Tensor& to) {
   check_alike(from, to);
-  if (ctx.is_planning()) return;
+  if (ctx.is_planning() || from.numel() == 0) return;
   if (is_on_host(from) && is_on_host(to)) {
     std::memcpy(to.data, from.data, from.bytes());
-  } else {
-    cuda::copy(to.data, from.data, static_cast<int64_t>(from.bytes()), ctx.stream());
+    return;
   }
+  cuda::copy(to.data, from.data, static_cast<int64_t>(from.bytes()), ctx.stream());
+  if (is_on_host(from) && !cuda::is_pinned(from.data)) ctx.synchronize();
 }
 
 void copy_now(const Tensor& from, const Tensor& to) {

@@ -44,6 +44,7 @@ TEST(Copy, NowWaitsForTheContextsStream) {
   copy_now(other, Tensor::of(read.data(), {kCount}));
   EXPECT_EQ(read, values);
   copy_now(empty, device.slice(0, 0, 0));
+  copy(ctx, empty, device.slice(0, 0, 0));
 }
 
 TEST(CheckOnDevice, NamesATensorOfAnotherDevice) {

@@ -141,6 +141,8 @@ void* allocate_pinned(int64_t bytes) {
 
 void release_pinned(void* memory) { cudaFreeHost(memory); }
 
+bool is_pinned(const void* memory) { return attributes_of(memory).type == cudaMemoryTypeHost; }
+
 CurrentDevice::CurrentDevice(int index) {
   cuda_check(cudaGetDevice(&before_), "asking for the current GPU");
   if (before_ != index) use(index);
@@ -168,8 +170,6 @@ void copy(void* to, const void* from, int64_t bytes, void* stream) {
   cuda_check(
       cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyDefault, as_stream(stream)),
       "copying");
-  // Whether pageable memory has been read now depends on the machine.
-  if (attributes_of(from).type == cudaMemoryTypeUnregistered) synchronize(stream);
 }
 
 void fill(void* memory, int byte, int64_t bytes, void* stream) {

@@ -22,6 +22,7 @@ void release(int index, void* memory) noexcept;
 int64_t free_bytes(int index);
 void* allocate_pinned(int64_t bytes);  // host memory that copies to and from asynchronously
 void release_pinned(void* memory);
+bool is_pinned(const void* memory);
 
 // While it lives, a GPU is the thread's current device; after it, the one that was before.
 class CurrentDevice {
@@ -39,8 +40,8 @@ void* make_stream(int index);
 void destroy_stream(void* stream);
 void synchronize(void* stream);
 
-// Between any two of host and device; asynchronous where the host's memory is pinned. What comes
-// from other memory of the host has been read on return.
+// Between any two of host and device; asynchronous where the host's memory is pinned. When other
+// memory of the host is read depends on the machine.
 void copy(void* to, const void* from, int64_t bytes, void* stream);
 void fill(void* memory, int byte, int64_t bytes, void* stream);
 // The same between host and device, or within one, after all that the device is at; returns when

@@ -19,6 +19,7 @@ void release(int, void*) noexcept {}
 int64_t free_bytes(int) { refuse(); }
 void* allocate_pinned(int64_t) { refuse(); }
 void release_pinned(void*) {}
+bool is_pinned(const void*) { refuse(); }
 
 CurrentDevice::CurrentDevice(int) { refuse(); }
 CurrentDevice::~CurrentDevice() = default;
