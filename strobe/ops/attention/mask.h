@@ -20,6 +20,7 @@ constexpr std::string_view to_text(MaskKind kind) {
 //                             1 1 1 1 1
 struct Mask {
   MaskKind kind = MaskKind::full;
+  // Of any size: a window that is open on one side may have the largest number there.
   int64_t left = 0;   // window only: keys before the query's own position that it sees
   int64_t right = 0;  // window only: keys after it
 };
@@ -93,16 +94,20 @@ struct Visibility {
     return tiles;
   }
 
+  // How far a query sees to either side of its position; kFar: as far as there are keys.
+  STROBE_HD constexpr int64_t left() const {
+    return mask.kind == MaskKind::window ? smaller(mask.left, kFar) : kFar;
+  }
+  STROBE_HD constexpr int64_t right() const {
+    return mask.kind == MaskKind::full     ? kFar
+           : mask.kind == MaskKind::causal ? 0
+                                           : smaller(mask.right, kFar);
+  }
+
  private:
   static constexpr int64_t kFar = int64_t{1} << 40;
   static STROBE_HD constexpr int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
   static STROBE_HD constexpr int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-  STROBE_HD constexpr int64_t left() const {
-    return mask.kind == MaskKind::window ? mask.left : kFar;
-  }
-  STROBE_HD constexpr int64_t right() const {
-    return mask.kind == MaskKind::full ? kFar : mask.kind == MaskKind::causal ? 0 : mask.right;
-  }
 };
 
 }  // namespace strobe

@@ -6,7 +6,10 @@
 
 #include <fmt/format.h>
 
+#include <limits>
 #include <vector>
+
+#include "strobe/ops/attention/cuda/portable/flash_backward_band.cuh"
 
 namespace strobe {
 namespace {
@@ -103,10 +106,46 @@ void check_key_tiles(const Visibility& v, int64_t block_q, int64_t block_k) {
   }
 }
 
+// The band of flash backward on a GPU, with queries or keys as rows: each row's columns, and what
+// it says of blocks of both.
+void check_band(const Visibility& v, bool rows_are_keys) {
+  const Band band = rows_are_keys ? Band::of_keys(v) : Band::of_queries(v);
+  const auto rows = static_cast<int>(rows_are_keys ? v.seq_k : v.seq_q);
+  const auto columns = static_cast<int>(rows_are_keys ? v.seq_q : v.seq_k);
+  const auto is_seen = [&](int row, int column) {
+    return rows_are_keys ? sees(v, column, row) : sees(v, row, column);
+  };
+  for (int row = 0; row < rows; ++row) {
+    for (int column = 0; column < columns; ++column) {
+      ASSERT_EQ(band.begin_of(row) <= column && column < band.end_of(row), is_seen(row, column))
+          << describe(v) << " keys as rows: " << rows_are_keys << ", " << row << " " << column;
+    }
+  }
+  constexpr int kRows = 4, kColumns = 3;
+  for (int row = 0; row < rows; row += kRows) {
+    const int begin = band.any_begin(row), end = band.any_end(row + kRows);
+    for (int column = 0; column < columns; column += kColumns) {
+      int seen = 0;
+      for (int r = row; r < row + kRows; ++r) {
+        for (int c = column; c < column + kColumns; ++c) {
+          const bool is_pair = r < rows && c < columns && is_seen(r, c);
+          seen += is_pair;
+          ASSERT_TRUE(!is_pair || (begin <= c && c < end)) << describe(v) << " row " << r;
+        }
+      }
+      ASSERT_TRUE(seen == 0 || !band.hides_all(row, kRows, column, kColumns)) << describe(v);
+      ASSERT_EQ(band.shows_all(row, kRows, column, kColumns), seen == kRows * kColumns)
+          << describe(v) << " rows from " << row << " columns from " << column;
+    }
+  }
+}
+
 TEST(Mask, AgreesWithBruteForce) {
-  constexpr int64_t kMost = 12;
-  const std::vector<Mask> masks = {full(),       causal(),     window(0, 0),  window(1, 0),
-                                   window(0, 2), window(3, 1), window(20, 0), window(2, 20)};
+  constexpr int64_t kMost = 12, kAll = std::numeric_limits<int64_t>::max();
+  const std::vector<Mask> masks = {full(),          causal(),          window(0, 0),
+                                   window(1, 0),    window(0, 2),      window(3, 1),
+                                   window(20, 0),   window(2, 20),     window(2, kAll),
+                                   window(kAll, 1), window(kAll, kAll)};
   for (int64_t seq_q = 0; seq_q <= kMost; ++seq_q) {
     for (int64_t seq_k = 0; seq_k <= kMost; ++seq_k) {
       const std::vector<Span> queries = {{0, seq_q},
@@ -125,6 +164,7 @@ TEST(Mask, AgreesWithBruteForce) {
             const Visibility v = {
                 .mask = mask, .seq_q = seq_q, .seq_k = seq_k, .queries = q, .keys = k};
             check_rows(v);
+            for (const bool rows_are_keys : {false, true}) check_band(v, rows_are_keys);
             for (const int64_t block : {1, 3, 4}) check_key_blocks(v, block);
             for (const auto& [block_q, block_k] :
                  {std::pair<int64_t, int64_t>{1, 1}, {2, 3}, {4, 2}, {3, 4}, {16, 5}}) {

@@ -18,18 +18,15 @@ struct Band {
 
   static STROBE_HD Band of_queries(const Visibility& v) {
     const int offset = static_cast<int>(v.seq_k - v.seq_q);
-    return {static_cast<int>(v.queries.begin),
-            static_cast<int>(v.queries.end),
-            static_cast<int>(v.keys.begin),
-            static_cast<int>(v.keys.end),
-            offset - left(v.mask),
-            offset + right(v.mask) + 1};
+    return {static_cast<int>(v.queries.begin), static_cast<int>(v.queries.end),
+            static_cast<int>(v.keys.begin),    static_cast<int>(v.keys.end),
+            offset - near(v.left()),           offset + near(v.right()) + 1};
   }
   static STROBE_HD Band of_keys(const Visibility& v) {
     const int offset = static_cast<int>(v.seq_k - v.seq_q);
     return {static_cast<int>(v.keys.begin),    static_cast<int>(v.keys.end),
             static_cast<int>(v.queries.begin), static_cast<int>(v.queries.end),
-            -offset - right(v.mask),           -offset + left(v.mask) + 1};
+            -offset - near(v.right()),         -offset + near(v.left()) + 1};
   }
 
   STROBE_HD int begin_of(int row) const { return larger(column_begin, row + lower); }
@@ -59,14 +56,7 @@ struct Band {
  private:
   static STROBE_HD int larger(int a, int b) { return a > b ? a : b; }
   static STROBE_HD int smaller(int a, int b) { return a < b ? a : b; }
-  static STROBE_HD int clamped(int64_t x) { return x < kFar ? static_cast<int>(x) : kFar; }
-  static STROBE_HD int left(const Mask& mask) {
-    return mask.kind == MaskKind::window ? clamped(mask.left) : kFar;
-  }
-  static STROBE_HD int right(const Mask& mask) {
-    if (mask.kind == MaskKind::full) return kFar;
-    return mask.kind == MaskKind::causal ? 0 : clamped(mask.right);
-  }
+  static STROBE_HD int near(int64_t x) { return x < kFar ? static_cast<int>(x) : kFar; }
 };
 
 }  // namespace strobe

@@ -46,16 +46,12 @@ __device__ inline RowLimits row_limits(const Visibility& visibility) {
   constexpr int64_t kFar = 1 << 30;
   const auto near = [](int64_t shift) { return static_cast<int>(max(min(shift, kFar), -kFar)); };
   const int64_t offset = visibility.seq_k - visibility.seq_q;
-  const MaskKind kind = visibility.mask.kind;
   return {.key_begin = static_cast<int>(visibility.keys.begin),
           .key_end = static_cast<int>(visibility.keys.end),
           .query_begin = static_cast<int>(visibility.queries.begin),
           .query_end = static_cast<int>(visibility.queries.end),
-          .low_shift = kind == MaskKind::window ? near(offset - visibility.mask.left)
-                                                : static_cast<int>(-kFar),
-          .high_shift = kind == MaskKind::full     ? static_cast<int>(kFar)
-                        : kind == MaskKind::causal ? near(offset + 1)
-                                                   : near(offset + visibility.mask.right + 1)};
+          .low_shift = near(offset - visibility.left()),
+          .high_shift = near(offset + visibility.right() + 1)};
 }
 
 }  // namespace strobe
