@@ -251,6 +251,26 @@ TEST(AttentionDecode, KeysBehindTheLengthDoNotMatter) {
   });
 }
 
+// Lengths in a GPU's memory are checked by nobody, and yet nothing outside the cache is read.
+TEST(AttentionDecode, LengthsOutOfRangeEndWithTheCache) {
+  if (testing::options().device.kind == DeviceKind::cpu) GTEST_SKIP() << "a CPU refuses them";
+  const std::vector<std::string> lines = {
+      "b=2 tq=1 capacity=900 lengths=900 hq=2 hkv=1 d=64 dtype=f32 cache=f16 mask=causal left=0 "
+      "layout=0 threads=1 seed=51",
+      "b=2 tq=3 capacity=2200 lengths=2200 hq=2 hkv=2 d=40 dtype=bf16 cache=bf16 mask=window "
+      "left=1200 layout=0 threads=1 seed=52"};
+  for_all_implementations(lines, [](Context& ctx, const CaseLine& c) {
+    Problem p(ctx, c);
+    const int64_t capacity = p.capacity / 2;  // behind it there are other keys
+    p.args.k_cache = p.args.k_cache.slice(1, 0, capacity);
+    p.args.v_cache = p.args.v_cache.slice(1, 0, capacity);
+    fill(p.args.cache_lengths, {static_cast<double>(capacity), 0});
+    const Doubles expected = run(ctx, p.args);
+    fill(p.args.cache_lengths, {1e6, -3});
+    EXPECT_TRUE(testing::is_equal("out", run(ctx, p.args), expected));
+  });
+}
+
 // A step over the cache is the last rows of attention_forward over the same keys.
 TEST(AttentionDecode, StepIsTheEndOfAPrefill) {
   const std::vector<std::string> lines = {

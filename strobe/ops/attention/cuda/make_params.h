@@ -1,9 +1,19 @@
 #pragma once
 
+#include <string>
+
 #include "strobe/ops/attention/attention.h"
 #include "strobe/ops/attention/cuda/attention_params.h"
 
 namespace strobe {
+
+// Empty where positions, and what kernels add to them, fit into 32 bits.
+inline std::string why_not_lengths(const AttentionProblem& problem) {
+  constexpr int64_t kMost = (int64_t{1} << 29) - 1;
+  const int64_t length = problem.seq_q > problem.seq_k ? problem.seq_q : problem.seq_k;
+  if (length <= kMost) return "";
+  return fmt::format("takes sequences of up to {} positions, not {}", kMost, length);
+}
 
 // What kernels are given of a call. Apart from attention_params.h, which files of kernels include:
 // those need neither Tensor nor what it includes.

@@ -3,24 +3,24 @@
 #include <numbers>
 
 #include "strobe/gpu/launch.h"
+#include "strobe/ops/attention/cuda/make_params.h"
 #include "strobe/ops/attention/cuda/portable/flash_decode.cuh"
 
 namespace strobe {
 namespace {
 
-constexpr int kAlignment = 16;  // bytes: how the kernel loads
-constexpr int kManyRows = 8;    // query rows that share a load of K and V, where there are several
+constexpr int kManyRows = 8;  // query rows that share a load of K and V, where there are several
 
 int64_t parts_of(int64_t capacity) {
   return std::max<int64_t>(1, (capacity + kDecodePartKeys - 1) / kDecodePartKeys);
 }
 
+// The kernel loads a cache 16 bytes at a time.
 void check_aligned(const char* name, const Tensor& x) {
-  const int64_t step = kAlignment / static_cast<int64_t>(size_of(x.dtype));
-  bool is_aligned = reinterpret_cast<uintptr_t>(x.data) % kAlignment == 0;
-  for (int d = 0; d < 3; ++d) is_aligned = is_aligned && x.strides[d] % step == 0;
-  check(is_aligned, name, " at ", x.data, " with strides ", x.strides,
-        ": its rows must begin at multiples of ", kAlignment, " bytes");
+  with_float_type(x.dtype, [&](auto type) {
+    check(bthd_view<decltype(type)>(x).has_aligned_rows, name, " at ", x.data, " with strides ",
+          x.strides, ": its rows must begin at multiples of 16 bytes");
+  });
 }
 
 DecodeStrides strides_of(const Tensor& x) { return {x.strides[0], x.strides[1], x.strides[2]}; }
@@ -39,6 +39,7 @@ FlashDecodeParams params_of(const AttentionDecode& a) {
           .part_sums = nullptr,
           .part_state = nullptr,
           .seq_q = static_cast<int32_t>(a.q.shape[1]),
+          .capacity = static_cast<int32_t>(a.k_cache.shape[1]),
           .heads_kv = static_cast<int32_t>(heads_kv),
           .group = static_cast<int32_t>(a.q.shape[2] / heads_kv),
           .head_dim = static_cast<int32_t>(a.q.shape[3]),
@@ -76,15 +77,33 @@ void launch_lanes(Context& ctx, const FlashDecodeParams& params, int64_t batch) 
   }
 }
 
+// Calls f with the lanes that hold a key.
+template <class F>
+auto with_lanes(int64_t head_dim, const F& f) {
+  using std::integral_constant;
+  if (head_dim <= 32) return f(integral_constant<int, 4>{});
+  if (head_dim <= 64) return f(integral_constant<int, 8>{});
+  if (head_dim <= 128) return f(integral_constant<int, 16>{});
+  return f(integral_constant<int, 32>{});
+}
+
 template <class Q, class Cache>
 void launch_types(Context& ctx, const FlashDecodeParams& params, int64_t batch) {
-  if (params.head_dim <= 32) return launch_lanes<Q, Cache, 4>(ctx, params, batch);
-  if (params.head_dim <= 64) return launch_lanes<Q, Cache, 8>(ctx, params, batch);
-  if (params.head_dim <= 128) return launch_lanes<Q, Cache, 16>(ctx, params, batch);
-  launch_lanes<Q, Cache, 32>(ctx, params, batch);
+  with_lanes(params.head_dim,
+             [&](auto lanes) { launch_lanes<Q, Cache, lanes>(ctx, params, batch); });
 }
 
 }  // namespace
+
+std::string why_not_flash_decode(const AttentionProblem& problem, const CudaInfo& info) {
+  if (problem.heads_q == problem.heads_kv && problem.seq_q <= 1) return "";
+  const auto bytes = static_cast<int64_t>(with_lanes(problem.head_dim, [](auto lanes) {
+    return sizeof(typename FlashDecode<float, float, lanes, kManyRows>::Shared);
+  }));
+  if (bytes <= info.shared_bytes_per_block) return "";
+  return fmt::format("head_dim {} takes {} KiB of shared memory to decode, the GPU has {}",
+                     problem.head_dim, bytes >> 10, info.shared_bytes_per_block >> 10);
+}
 
 int64_t flash_decode_workspace_bytes(const AttentionProblem& problem) {
   const int64_t parts = parts_of(problem.seq_k);
@@ -93,10 +112,8 @@ int64_t flash_decode_workspace_bytes(const AttentionProblem& problem) {
 }
 
 void flash_decode(Context& ctx, const AttentionDecode& args) {
-  for (const auto& [name, x] :
-       {std::pair{"q", args.q}, {"k_cache", args.k_cache}, {"v_cache", args.v_cache}}) {
-    check_aligned(name, x);
-  }
+  check_aligned("k_cache", args.k_cache);
+  check_aligned("v_cache", args.v_cache);
   FlashDecodeParams params = params_of(args);
   const int64_t batch = args.q.shape[0], head_dim = args.q.shape[3];
   const Arena::Scope scope(ctx.arena());

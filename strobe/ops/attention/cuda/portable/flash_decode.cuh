@@ -20,7 +20,7 @@ namespace strobe {
 // Shared      queries as f32 · the warps' states (m, l, a) of equation (8)               (Shared)
 // Steps       [1] the part's visible keys  [2] queries  [3] load a block's K and V  [4] scores
 //             [5] update m, l, a  [6] join lanes  [7] join warps, write O or the part's state
-// Requires    sm_75; rows 16-byte aligned; head_dim ≤ 8·kLanes                 (flash_decode.cu)
+// Requires    sm_75; k, v rows 16-byte aligned; head_dim ≤ 8·kLanes               (flash_decode.cu)
 // Numerics    scores, m, l, a in f32, base-2 exponent with scale·log2e folded in; sums in an order
 //             that a sequence's own length decides, whatever else is in the batch
 // Cost        reads K and V once per kRows query rows: bandwidth-bound
@@ -44,14 +44,15 @@ struct FlashDecodeParams {
   // The parts' states, where there are several parts: row by row (of all B·Hkv·G·Tq), part by part.
   float* part_sums;    // a of (8): D numbers
   float2* part_state;  // m in base 2, l
-  int32_t seq_q, heads_kv, group, head_dim, parts, row_tiles;
+  int32_t seq_q, capacity, heads_kv, group, head_dim, parts, row_tiles;
   float scale_log2;
   Mask mask;
 
   __device__ int rows() const { return group * seq_q; }
   __device__ int query_of(int row) const { return row / group; }
   __device__ Visibility visibility(int batch) const {
-    const int64_t length = lengths[batch];
+    // Nobody has checked what lies in device memory.
+    const int64_t length = min(max(lengths[batch], 0), capacity);
     return {
         .mask = mask, .seq_q = seq_q, .seq_k = length, .queries = {0, seq_q}, .keys = {0, length}};
   }

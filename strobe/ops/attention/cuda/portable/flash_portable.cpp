@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "strobe/ops/attention/cuda/make_params.h"
 #include "strobe/ops/attention/cuda/portable/flash_decode.h"
 
 namespace strobe {
@@ -48,10 +49,12 @@ std::string why_not(const AttentionProblem& p, const Device& device) {
     return fmt::format("no kernels of compute capability {} are compiled",
                        kArch == PortableArch::sm75 ? "7.5" : "8.0 and newer");
   }
-  if (p.is_decode) return "";  // has no variants
+  reason = why_not_lengths(p);
+  if (!reason.empty()) return reason;
+  const CudaInfo& info = cuda_info(device.index);
+  if (p.is_decode) return why_not_flash_decode(p, info);  // has no variants
   const auto* compiled = find_variant(flash_forward_variants(), p.dtype, p.head_dim, kArch);
   if (compiled == nullptr) return why_not_compiled(p, kArch);
-  const CudaInfo& info = cuda_info(device.index);
   reason = why_not_shared(*compiled, p, info);
   return reason.empty() && p.needs_backward ? why_not_flash_backward(p, kArch, info) : reason;
 }
