@@ -41,6 +41,7 @@ class FlashBackwardLauncher {
                                      Config::kBlockRows, params_.is_packed());
     (Config::kRowsAreKeys ? params_.key_tiles : params_.query_tiles) = static_cast<int>(tiles);
     const int heads = Config::kRowsAreKeys ? params_.heads_kv : params_.heads_q;
+    params_.stages = Config::kSharedBytes <= shared_limit_ ? 2 : 1;
     launch_block<Config>(attention_backward_flash_kernel<Config>, tiles * heads * batches());
   }
 
@@ -61,6 +62,7 @@ class FlashBackwardLauncher {
     using Config = Kernel<BackwardSums::queries>;
     const int64_t row_tiles = dbias.queries == 1 ? 1 : blocks(params_.seq_q, Config::kBlockRows);
     const int64_t column_tiles = blocks(params_.seq_k, Config::kStreamRows);
+    params_.stages = 1;
     launch_block<Config>(attention_backward_flash_bias_kernel<Config>,
                          row_tiles * column_tiles * dbias.heads * dbias.batches, dbias);
   }
@@ -77,12 +79,10 @@ class FlashBackwardLauncher {
 
   template <class Config, class Function, class... Arguments>
   void launch_block(Function* kernel, int64_t grid, const Arguments&... arguments) {
-    const bool has_room = Config::kSharedBytes <= shared_limit_;
-    params_.stages = has_room ? 2 : 1;
     launch(ctx_, kernel,
            {.grid = dim3(blocks(grid, 1)),
             .block = dim3(Config::kThreads),
-            .shared_bytes = has_room ? Config::kSharedBytes : Config::kLeastSharedBytes},
+            .shared_bytes = params_.stages == 2 ? Config::kSharedBytes : Config::kLeastSharedBytes},
            params_, arguments...);
   }
 

@@ -54,10 +54,7 @@ __global__ void __launch_bounds__(256) attention_backward_flash_statistics_kerne
       }
     }
   }
-#pragma unroll
-  for (int offset = kLanes / 2; offset > 0; offset /= 2) {
-    delta += __shfl_xor_sync(__activemask(), delta, offset);
-  }
+  delta = reduce_warp<Sum, kLanes>(delta);
   if (threadIdx.x % kLanes != 0) return;
   const int64_t at = (batch * params.heads_q + head) * params.seq_q + query;
   const float lse = params.lse[at];

@@ -21,7 +21,7 @@ ForwardGrid forward_grid(const AttentionForwardParams<T>& p, int block_q, int64_
   // come first; the cache has room for others' queries and outputs beside their keys and values.
   const int64_t head_bytes =
       std::max<int64_t>(1, 2 * sizeof(T) * int64_t{p.seq_k} * p.head_dim / p.group);
-  if (p.mask.kind != MaskKind::full) {
+  if (p.mask.kind != MaskKind::full && grid.heads > 0) {
     grid.section = static_cast<int>(std::clamp<int64_t>(l2_bytes / 3 / head_bytes, 1, grid.heads));
   }
   return grid;
