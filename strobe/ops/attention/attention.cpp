@@ -54,6 +54,7 @@ void check_cu_seqlens(const char* name, const Tensor& x, int64_t total) {
   check(x.rank() == 1 && x.shape[0] >= 1, name, " has shape ", x.shape,
         ", expected [sequences + 1]");
   check_i32_vector(name, x, x.shape[0]);
+  check(x.shape[0] > 1 || total == 0, name, " has no sequences, the rows to share out are ", total);
   if (!is_readable(x)) return;
   const auto* values = x.as<int32_t>();
   const int64_t last = x.shape[0] - 1;

@@ -261,6 +261,8 @@ TEST_F(AttentionValidation, PackedSequences) {
               a.cu_seqlens_k = integers({0, 2, 5});
             }),
             "cu_seqlens_k ends with 5, the rows to share out are 6");
+  EXPECT_EQ(packed([&](auto& a) { a.cu_seqlens_q = a.cu_seqlens_k = integers({0}); }),
+            "cu_seqlens_q has no sequences, the rows to share out are 4");
   EXPECT_EQ(packed([&](auto& a) { a.padding.key_end = integers({6}); }),
             "padding is given with cu_seqlens, packed sequences have none");
   EXPECT_EQ(packed([&](auto& a) {

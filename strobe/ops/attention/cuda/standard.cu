@@ -130,13 +130,13 @@ void add_dbias(Context& ctx, const StandardPlan& plan, const ScoreMatrices& shap
                            .is_head_shared = is_shared(1),
                            .is_query_shared = is_shared(2)};
   const unsigned rows = is_shared(2) ? 1 : blocks_for(plan.seq_q, kDbiasRows);
+  const unsigned columns = blocks_for(plan.seq_k, kDbiasColumns);
   const int matrices =
       (is_shared(0) ? 1 : shape.pairs / shape.heads) * (is_shared(1) ? 1 : shape.heads);
-  launch(
-      ctx, add_dbias_kernel<T>,
-      {.grid = dim3(blocks_for(plan.seq_k, kDbiasColumns), rows, static_cast<unsigned>(matrices)),
-       .block = dim3(kDbiasColumns * kDbiasRows)},
-      dscores, shape, to, static_cast<int>(plan.seq_q), static_cast<int>(plan.seq_k));
+  launch(ctx, add_dbias_kernel<T>,
+         {.grid = dim3(columns * rows, static_cast<unsigned>(matrices)),
+          .block = dim3(kDbiasColumns * kDbiasRows)},
+         dscores, shape, to, static_cast<int>(plan.seq_q), static_cast<int>(plan.seq_k));
 }
 
 // dk or dv, [time, head_dim] for each key/value head, as the sum over its query heads.
@@ -232,7 +232,8 @@ void run_backward(Context& ctx, const AttentionBackward& args) {
 std::string why_not(const AttentionProblem& problem, const Device& device) {
   if (problem.dtype == DType::i32) return "takes f32, f16 and bf16, not i32";
   const bool needs_bf16_products = problem.dtype == DType::bf16 && !problem.is_decode;
-  return why_not_cuda(device, needs_bf16_products ? 80 : 75);
+  std::string reason = why_not_cuda(device, needs_bf16_products ? 80 : 75);
+  return reason.empty() ? why_not_lengths(problem) : reason;
 }
 
 int64_t saved_bytes(const AttentionProblem& problem) { return StandardPlan(problem).saved_bytes(); }

@@ -64,13 +64,28 @@ __device__ __forceinline__ void load_eight(const BthdView<const T>& view, const 
   for (int i = 0; i < kScoreVector; ++i) x[i] = to_float(from[i]);
 }
 
+// What blocks share out: some keys of a key/value head of a sequence.
+struct DecodeBlock {
+  int part, head_kv, batch;
+
+  template <class Params>
+  __device__ DecodeBlock(const Params& p, int keys_per_block) {
+    const int parts = (p.capacity + keys_per_block - 1) / keys_per_block;
+    const int heads_kv = p.heads_q / p.group, index = static_cast<int>(blockIdx.x);
+    part = index % parts;
+    head_kv = index / parts % heads_kv;
+    batch = index / parts / heads_kv;
+  }
+};
+
 // [1]
 template <class Q, class Cache>
 __global__ void __launch_bounds__(kScoreKeys)
     attention_decode_scores_standard_kernel(const StandardDecodeParams<Q, Cache> p) {
   __shared__ float queries[kQueriesAtOnce][kMostHeadDim];
-  const int batch = blockIdx.z, head_kv = blockIdx.y;
-  const int first = static_cast<int>(blockIdx.x) * kScoreKeys, length = p.length(batch);
+  const DecodeBlock block(p, kScoreKeys);
+  const int batch = block.batch, head_kv = block.head_kv;
+  const int first = block.part * kScoreKeys, length = p.length(batch);
   if (first >= length) return;
   const int key = first + static_cast<int>(threadIdx.x);
   for (int row = 0; row < p.rows(); row += kQueriesAtOnce) {
@@ -130,7 +145,8 @@ template <class Q, class Cache>
 __global__ void __launch_bounds__(kPartThreads)
     attention_decode_weigh_standard_kernel(const StandardDecodeParams<Q, Cache> p) {
   __shared__ float partial[kPartThreads * kScoreVector];
-  const int batch = blockIdx.z, head_kv = blockIdx.y, part = blockIdx.x;
+  const DecodeBlock block(p, kPartKeys);
+  const int batch = block.batch, head_kv = block.head_kv, part = block.part;
   const int first = part * kPartKeys;
   if (first >= p.length(batch)) return;
   const int vectors = p.head_dim / kScoreVector, lanes = kPartThreads / vectors;
@@ -215,8 +231,8 @@ void run(Context& ctx, const AttentionDecode& args) {
       .scale = args.scale,
       .mask = args.mask};
   const auto grid = [&](int64_t keys, int64_t keys_per_block) {
-    return dim3(static_cast<unsigned>((keys + keys_per_block - 1) / keys_per_block),
-                static_cast<unsigned>(problem.heads_kv), static_cast<unsigned>(problem.batch));
+    const int64_t parts = (keys + keys_per_block - 1) / keys_per_block;
+    return dim3(static_cast<unsigned>(parts * problem.heads_kv * problem.batch));
   };
   const dim3 for_rows(static_cast<unsigned>(rows));
   launch(ctx, attention_decode_scores_standard_kernel<Q, Cache>,

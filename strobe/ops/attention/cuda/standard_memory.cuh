@@ -116,14 +116,15 @@ __global__ void __launch_bounds__(kDbiasColumns* kDbiasRows)
                      int seq_k) {
   __shared__ float sums[kDbiasRows][kDbiasColumns];
   const int x = threadIdx.x % kDbiasColumns, y = threadIdx.x / kDbiasColumns;
-  const int column = blockIdx.x * kDbiasColumns + x;
+  const int column_blocks = (seq_k + kDbiasColumns - 1) / kDbiasColumns;
+  const int column = static_cast<int>(blockIdx.x) % column_blocks * kDbiasColumns + x;
   const int sequences = shape.pairs / shape.heads;
   // The block's element of [sequences or 1, heads or 1]; its rows are Tq, or one that all share.
   const int heads = dbias.is_head_shared ? 1 : shape.heads;
-  const int batch = blockIdx.z / heads, head = blockIdx.z % heads;
+  const int batch = blockIdx.y / heads, head = blockIdx.y % heads;
   const int batch_end = dbias.is_batch_shared ? sequences : batch + 1;
   const int head_end = dbias.is_head_shared ? shape.heads : head + 1;
-  const int row = blockIdx.y * kDbiasRows + y;
+  const int row = static_cast<int>(blockIdx.x) / column_blocks * kDbiasRows + y;
   const int row_end = dbias.is_query_shared ? seq_q : min(row + 1, seq_q);
   float sum = 0;
   if (column < seq_k) {
