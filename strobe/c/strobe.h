@@ -141,9 +141,10 @@ STROBE_API strobe_status strobe_attention_backward(strobe_context* context,
                                                    const strobe_attention* attention, void* stream);
 
 /* How large `saved` must be for a backward to follow; how much of the context's memory a forward
- * and a backward take while they run, at most; and the name of what would run, which belongs to the
- * library. They read shapes and options, and cu_seqlens on the CPU; on a GPU they take for packed
- * sequences what the worst lengths would need. */
+ * and a backward take while they run, at most, beside the scratch of oneDNN and cuBLAS (32 MiB);
+ * and the name of what would run, which belongs to the library. They read shapes and options, and
+ * cu_seqlens on the CPU; on a GPU they take for packed sequences what the worst lengths would
+ * need. */
 STROBE_API strobe_status strobe_attention_saved_bytes(strobe_context* context,
                                                       const strobe_attention* attention,
                                                       int64_t* bytes);

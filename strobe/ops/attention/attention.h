@@ -46,7 +46,9 @@ struct AttentionForward {
   float scale = 0;  // usually 1/sqrt(D)
   Mask mask;
   AttentionPadding padding;
-  Tensor bias;  // f32 [B or 1, Hq or 1, Tq or 1, Tk], added to the scaled scores; −∞ masks
+  // f32 [B or 1, Hq or 1, Tq or 1, Tk], added to the scaled scores; −∞ masks. A query all of whose
+  // scores are below −10³⁰ may count as one that sees no key.
+  Tensor bias;
   Dropout dropout;
   // Packed sequences, "thd": i32 [sequences + 1], ascending from 0. Then q, out are
   // [1, ΣTq, Hq, D], k, v are [1, ΣTk, Hkv, D], lse is [1, Hq, ΣTq], and sequence s is rows
