@@ -213,6 +213,10 @@ static void test_errors(strobe_context* context, Memory* m) {
   a.mask = 3;
   EXPECT_FAILS(strobe_attention_forward(context, &a, NULL), STROBE_ERROR, "mask is 3");
   a = attention_on(m);
+  a.k.shape[2] = 0;
+  int64_t bytes = 0;
+  EXPECT_FAILS(strobe_attention_workspace_bytes(context, &a, &bytes), STROBE_ERROR, "k has 0 heads");
+  a = attention_on(m);
   a.k.shape[3] = 8;
   EXPECT_FAILS(strobe_attention_forward(context, &a, NULL), STROBE_ERROR, "8");
   a = attention_on(m);

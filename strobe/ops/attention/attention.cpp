@@ -182,6 +182,7 @@ void validate_saved(const Tensor& saved, const AttentionImpl& impl, int64_t need
 
 template <class Args>
 AttentionProblem problem_of_any(const Context& ctx, const Args& a) {
+  check_types_and_heads(a.q.dtype, a.q.shape[2], "k", a.k.shape[2], a.q.shape[3]);
   AttentionProblem problem = {
       .batch = a.q.shape[0],
       .seq_q = a.q.shape[1],
@@ -230,6 +231,8 @@ AttentionProblem problem_of(const Context& ctx, const AttentionBackward& args) {
 }
 
 AttentionProblem problem_of(const Context& ctx, const AttentionDecode& args) {
+  check_types_and_heads(args.q.dtype, args.q.shape[2], "k_cache", args.k_cache.shape[2],
+                        args.q.shape[3]);
   return {.batch = args.q.shape[0],
           .seq_q = args.q.shape[1],
           .seq_k = args.k_cache.shape[1],

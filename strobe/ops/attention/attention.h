@@ -124,7 +124,8 @@ struct AttentionProblem {
   bool is_deterministic = false;  // the context's wish
 };
 
-// Reads no device memory. That of a forward pass needs a backward where `saved` is given.
+// Reads no device memory; throws Error where no call could have such types, heads or head_dim. That
+// of a forward pass needs a backward where `saved` is given.
 AttentionProblem problem_of(const Context& ctx, const AttentionForward& args);
 AttentionProblem problem_of(const Context& ctx, const AttentionBackward& args);
 AttentionProblem problem_of(const Context& ctx, const AttentionDecode& args);
