@@ -21,8 +21,9 @@ template <class T, int kLanes>
 __global__ void __launch_bounds__(256) attention_backward_flash_statistics_kernel(
     const __grid_constant__ FlashBackwardParams<T> params, int64_t rows) {
   constexpr int kCount = kVectorWidth<T>;
-  const int64_t index = (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) / kLanes;
-  if (index >= rows) return;
+  // Lanes too many take the last row, too: whole warps add up.
+  const int64_t own = (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) / kLanes;
+  const int64_t index = min(own, rows - 1);
   const int head = static_cast<int>(index % params.heads_q);
   const int64_t row = index / params.heads_q;  // of all batches
   const int query = static_cast<int>(row % params.seq_q);
@@ -55,7 +56,7 @@ __global__ void __launch_bounds__(256) attention_backward_flash_statistics_kerne
     }
   }
   delta = reduce_warp<Sum, kLanes>(delta);
-  if (threadIdx.x % kLanes != 0) return;
+  if (own >= rows || threadIdx.x % kLanes != 0) return;
   const int64_t at = (batch * params.heads_q + head) * params.seq_q + query;
   const float lse = params.lse[at];
   const bool sees_keys = is_inside && lse != -INFINITY;
