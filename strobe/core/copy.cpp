@@ -35,6 +35,7 @@ void copy(Context& ctx, const Tensor& from, const Tensor& to) {
 
 void copy_now(const Tensor& from, const Tensor& to) {
   check_alike(from, to);
+  if (from.numel() == 0) return;
   if (is_on_host(from) && is_on_host(to)) {
     std::memcpy(to.data, from.data, from.bytes());
   } else {
@@ -45,7 +46,7 @@ void copy_now(const Tensor& from, const Tensor& to) {
 void clear(Context& ctx, const Tensor& tensor) {
   check(tensor.is_contiguous(), "clearing a tensor of shape ", tensor.shape, " and strides ",
         tensor.strides, ", it must be contiguous");
-  if (ctx.is_planning()) return;
+  if (ctx.is_planning() || tensor.numel() == 0) return;
   if (is_on_host(tensor)) {
     std::memset(tensor.data, 0, tensor.bytes());
   } else {

@@ -43,8 +43,10 @@ TEST(Copy, NowWaitsForTheContextsStream) {
   copy(ctx, device, other);
   copy_now(other, Tensor::of(read.data(), {kCount}));
   EXPECT_EQ(read, values);
-  copy_now(empty, device.slice(0, 0, 0));
-  copy(ctx, empty, device.slice(0, 0, 0));
+  const Tensor nothing = Tensor::of(static_cast<float*>(nullptr), {0});
+  copy_now(nothing, empty);
+  copy(ctx, nothing, empty);
+  clear(ctx, empty);
 }
 
 TEST(CheckOnDevice, NamesATensorOfAnotherDevice) {
