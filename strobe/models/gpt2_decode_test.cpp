@@ -28,11 +28,10 @@ Gpt2Config tiny_config() {
 // branches and two sums of the stream. A rounding moves a vector by at most u of its norm (half a
 // unit in the last place), in a direction as good as random. Two computations need to differ in one
 // place only, and the roundings behind it fall differently: a decode step's P is f32, flash rounds
-// it; a GPU rounds the biases of products of many rows (docs/numerics.md). So their difference is
-// that of 2·29 roundings, of which squares add up: √58·u, and a row may have twice that: 0.030 in
-// bf16. With a GPU's roundings, in double otherwise, rows of 2000 models drawn like this one had
-// 0.008 (root mean square), the worst of 44000 rows 0.026, and one model in a hundred more than
-// 0.02 somewhere.
+// it; a GPU rounds the biases of products of many rows (linear.h). So their difference is that of
+// 2·29 roundings, of which squares add up: √58·u; a row may have twice that, 0.030 in bf16. With a
+// GPU's roundings, in double otherwise, rows of 2000 models drawn like this one had 0.008 (root
+// mean square), the worst of 44000 rows 0.026, and one model in a hundred more than 0.02 somewhere.
 //
 // In f32 only the order of sums differs.
 double bound_of(DType dtype) {
