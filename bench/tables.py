@@ -5,9 +5,9 @@
     bench/tables.py --update PAGE...    in each page, every table between two lines such as
                                         <!-- bench/tables.py FILE --> and <!-- end -->
 
-FILE is what strobe bench --json and bench/peers/gpu_peers.py wrote, seen from the repository's root.
-Each table holds rows of one op; an implementation has a column where the file has it. Where a case
-was timed twice, the first row counts.
+FILE is what strobe bench --json and bench/peers/gpu_peers.py wrote, seen from the root of the
+repository. Each table holds rows of one op; an implementation has a column where the file has it.
+Where a case was timed twice, the first row counts.
 """
 
 import argparse
