@@ -1,17 +1,25 @@
 # The variants of GPU kernels: what is listed here is what is compiled, dispatched, named by why_not
 # and tested. A kernel's variants are instances of one launcher,
 #   template <class T, int kHeadDim, PortableArch kArch> void launch_…(Context&, const ARGUMENTS&);
-# which its .cuh defines; each is compiled by itself, and a table of them is generated.
+# (those of sm90 without kArch) which its .cuh defines; each is compiled by itself, and a table of
+# them is generated.
 
 set(STROBE_GPU_HEAD_DIMS 32 64 96 128 256 CACHE STRING
     "head dims that attention is compiled for on a GPU; others take the next larger one")
 
-# Kernels of sm75 use nothing that a Turing GPU lacks; those of sm80 have cp.async, bf16 and tf32.
+# Kernels of sm75 use nothing that a Turing GPU lacks; those of sm80 have cp.async, bf16 and tf32;
+# those of sm90 run on Hopper GPUs and on no others, and their rows of shared memory are 64 columns.
 set(STROBE_GPU_DTYPES_sm75 f32 f16)
 set(STROBE_GPU_DTYPES_sm80 f32 f16 bf16)
+set(STROBE_GPU_DTYPES_sm90 f16 bf16)
 set(STROBE_GPU_TYPE_f32 float)
 set(STROBE_GPU_TYPE_f16 strobe::f16)
 set(STROBE_GPU_TYPE_bf16 strobe::bf16)
+set(STROBE_GPU_HEAD_DIMS_sm75 ${STROBE_GPU_HEAD_DIMS})
+set(STROBE_GPU_HEAD_DIMS_sm80 ${STROBE_GPU_HEAD_DIMS})
+set(STROBE_GPU_HEAD_DIMS_sm90 ${STROBE_GPU_HEAD_DIMS})
+list(TRANSFORM STROBE_GPU_HEAD_DIMS_sm90 REPLACE "^32$" 64)
+list(REMOVE_DUPLICATES STROBE_GPU_HEAD_DIMS_sm90)
 
 # Of the configured architectures those that take the kernels of `arch`; names such as "native" are
 # taken for newer than sm_80.
@@ -22,20 +30,25 @@ function(strobe_architectures result arch)
     if(architecture MATCHES "^([0-9]+)" AND CMAKE_MATCH_1 LESS 80)
       set(is_old TRUE)
     endif()
-    if((arch STREQUAL "sm75" AND is_old) OR (arch STREQUAL "sm80" AND NOT is_old))
+    if(arch STREQUAL "sm90")
+      if(architecture MATCHES "^(90|all)" OR
+         (architecture STREQUAL "native" AND "${CMAKE_CUDA_ARCHITECTURES_NATIVE}" MATCHES "90"))
+        set(list 90a-real)
+      endif()
+    elseif((arch STREQUAL "sm75" AND is_old) OR (arch STREQUAL "sm80" AND NOT is_old))
       list(APPEND list ${architecture})
     endif()
   endforeach()
   set(${result} ${list} PARENT_SCOPE)
 endfunction()
 
-# strobe_add_variants(<target> KERNEL <launcher> HEADER <its .cuh> ARGUMENTS <struct>): compiles the
-# variants into the target and writes variants/<launcher>.inc, rows of {dtype, head_dim, arch,
-# &launcher<…>}.
+# strobe_add_variants(<target> KERNEL <launcher> HEADER <its .cuh> ARGUMENTS <struct> ARCHES <arch>…
+# [LARGEST_HEAD_DIM <n>]): compiles the variants into the target and writes variants/<launcher>.inc, rows of {dtype,
+# head_dim, arch, &launcher<…>}; those of sm90 without arch.
 function(strobe_add_variants target)
-  cmake_parse_arguments(PARSE_ARGV 1 ARG "" "KERNEL;HEADER;ARGUMENTS" "")
+  cmake_parse_arguments(PARSE_ARGV 1 ARG "" "KERNEL;HEADER;ARGUMENTS;LARGEST_HEAD_DIM" "ARCHES")
   set(rows "")
-  foreach(ARCH sm75 sm80)
+  foreach(ARCH IN LISTS ARG_ARCHES)
     strobe_architectures(architectures ${ARCH})
     if(NOT architectures)
       continue()
@@ -47,15 +60,32 @@ function(strobe_add_variants target)
       target_include_directories(${object} PRIVATE ${PROJECT_SOURCE_DIR})
       target_link_libraries(${object} PRIVATE strobe_core CUDA::cudart_static)
       target_sources(${target} PRIVATE $<TARGET_OBJECTS:${object}>)
+      if(ARCH STREQUAL "sm90")
+        set_target_properties(${object} PROPERTIES CUDA_COMPILER_LAUNCHER
+          "${PROJECT_SOURCE_DIR}/cmake/check_wgmma.sh;${CMAKE_CUDA_COMPILER_LAUNCHER}")
+      endif()
+    endif()
+    set(name ${ARG_KERNEL})
+    if(NOT name MATCHES "_${ARCH}$")
+      set(name ${name}_${ARCH})
+    endif()
+    set(ARCH_ARGUMENT "")
+    set(arch_field "")
+    if(NOT ARCH STREQUAL "sm90")
+      set(ARCH_ARGUMENT ", strobe::PortableArch::${ARCH}")
+      set(arch_field "PortableArch::${ARCH}, ")
     endif()
     foreach(dtype IN LISTS STROBE_GPU_DTYPES_${ARCH})
       set(TYPE ${STROBE_GPU_TYPE_${dtype}})
-      foreach(HEAD_DIM IN LISTS STROBE_GPU_HEAD_DIMS)
-        set(source ${CMAKE_CURRENT_BINARY_DIR}/variants/${ARG_KERNEL}_${ARCH}_${dtype}_d${HEAD_DIM}.cu)
+      foreach(HEAD_DIM IN LISTS STROBE_GPU_HEAD_DIMS_${ARCH})
+        if(ARG_LARGEST_HEAD_DIM AND HEAD_DIM GREATER ARG_LARGEST_HEAD_DIM)
+          continue()
+        endif()
+        set(source ${CMAKE_CURRENT_BINARY_DIR}/variants/${name}_${dtype}_d${HEAD_DIM}.cu)
         configure_file(${PROJECT_SOURCE_DIR}/cmake/variant.cu.in ${source} @ONLY)
         target_sources(${object} PRIVATE ${source})
-        string(APPEND rows "{DType::${dtype}, ${HEAD_DIM}, PortableArch::${ARCH}, "
-                           "&${ARG_KERNEL}<${TYPE}, ${HEAD_DIM}, PortableArch::${ARCH}>},\n")
+        string(APPEND rows "{DType::${dtype}, ${HEAD_DIM}, ${arch_field}"
+                           "&${ARG_KERNEL}<${TYPE}, ${HEAD_DIM}${ARCH_ARGUMENT}>},\n")
       endforeach()
     endforeach()
   endforeach()

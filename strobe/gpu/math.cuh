@@ -11,4 +11,11 @@ __device__ __forceinline__ float exp2_approximately(float x) {
   return power;
 }
 
+// The base-2 logarithm to 2^−22, or to two units in the last place; x is normal.
+__device__ __forceinline__ float log2_approximately(float x) {
+  float logarithm;
+  asm("lg2.approx.ftz.f32 %0, %1;" : "=f"(logarithm) : "f"(x));
+  return logarithm;
+}
+
 }  // namespace strobe

@@ -13,9 +13,6 @@
 //
 // So two accumulators of neighbouring columns, rounded in pairs, are an A fragment as they lie.
 
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
-
 #include <cstdint>
 
 #include "strobe/core/dtype.h"
@@ -72,22 +69,6 @@ __device__ __forceinline__ uint32_t round_to_tf32(float x) {
   uint32_t rounded;
   asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(rounded) : "f"(x));
   return rounded;
-}
-
-// Two values in one register, `low` in the lower half, rounded to nearest even.
-template <class T>
-__device__ __forceinline__ uint32_t pack(float low, float high);
-
-template <>
-__device__ __forceinline__ uint32_t pack<f16>(float low, float high) {
-  const __half2 both = __floats2half2_rn(low, high);
-  return reinterpret_cast<const uint32_t&>(both);
-}
-
-template <>
-__device__ __forceinline__ uint32_t pack<bf16>(float low, float high) {
-  const __nv_bfloat162 both = __floats2bfloat162_rn(low, high);
-  return reinterpret_cast<const uint32_t&>(both);
 }
 
 }  // namespace strobe

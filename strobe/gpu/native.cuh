@@ -52,6 +52,22 @@ __device__ __forceinline__ bf16 from_float<bf16>(float x) {
   return {__bfloat16_as_ushort(__float2bfloat16_rn(x))};
 }
 
+// Two values in one register, `low` in the lower half, rounded to nearest even.
+template <class T>
+__device__ __forceinline__ uint32_t pack(float low, float high);
+
+template <>
+__device__ __forceinline__ uint32_t pack<f16>(float low, float high) {
+  const __half2 both = __floats2half2_rn(low, high);
+  return reinterpret_cast<const uint32_t&>(both);
+}
+
+template <>
+__device__ __forceinline__ uint32_t pack<bf16>(float low, float high) {
+  const __nv_bfloat162 both = __floats2bfloat162_rn(low, high);
+  return reinterpret_cast<const uint32_t&>(both);
+}
+
 // kCount neighbours in memory, loaded and stored with one instruction where they are 4, 8 or 16
 // bytes; the address must be a multiple of that.
 template <class T, int kCount>
