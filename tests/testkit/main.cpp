@@ -25,6 +25,8 @@ int main(int argc, char** argv) {
       options.seed = std::stoull(value);
     } else if (flag == "--cases") {
       options.cases = std::stoll(value);
+    } else if (flag == "--seconds") {
+      options.seconds = std::stod(value);
     } else if (flag == "--device") {
       const std::string reason = value == std::string_view("cuda") ? strobe::why_no_cuda() : "";
       if (!reason.empty()) {

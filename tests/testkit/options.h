@@ -12,12 +12,14 @@ namespace strobe::testing {
 //   --impl cpu_flash_avx2           of one implementation only
 //   --seed N                        draw the random cases from another seed (default 1)
 //   --cases N                       how many random cases (default: the test's own number)
+//   --seconds N                     how long a test draws case after case (default: its own time)
 //   --device cuda                   of the implementations for GPUs, on GPU memory (default: cpu)
 struct Options {
   std::string only_case;
   std::string only_impl;
   uint64_t seed = 1;
   int64_t cases = 0;
+  double seconds = 0;
   Device device;
 };
 Options& options();

@@ -180,6 +180,17 @@ void validate_saved(const Tensor& saved, const AttentionImpl& impl, int64_t need
   check(saved.is_contiguous(), "saved has strides ", saved.strides, ", must be contiguous");
 }
 
+// Of head_dim elements each, in [batch, time, heads, head_dim]. A dimension of one entry is never
+// stepped along, whatever its stride.
+bool has_aligned_rows(const Tensor& x) {
+  constexpr uint64_t kAlignment = 16;
+  bool is_aligned = reinterpret_cast<uintptr_t>(x.data) % kAlignment == 0;
+  for (int d = 0; d < 3; ++d) {
+    is_aligned &= x.shape[d] <= 1 || x.strides[d] * size_of(x.dtype) % kAlignment == 0;
+  }
+  return is_aligned;
+}
+
 template <class Args>
 AttentionProblem problem_of_any(const Context& ctx, const Args& a) {
   check_types_and_heads(a.q.dtype, a.q.shape[2], "k", a.k.shape[2], a.q.shape[3]);
@@ -197,6 +208,8 @@ AttentionProblem problem_of_any(const Context& ctx, const Args& a) {
       .has_padding = a.padding.key_begin.has_data() || a.padding.key_end.has_data() ||
                      a.padding.query_begin.has_data() || a.padding.query_end.has_data(),
       .is_packed = a.cu_seqlens_q.has_data(),
+      .has_aligned_rows = has_aligned_rows(a.q) && has_aligned_rows(a.k) && has_aligned_rows(a.v) &&
+                          has_aligned_rows(a.out),
       .is_deterministic = ctx.is_deterministic(),
   };
   if (!problem.is_packed) return problem;
@@ -227,6 +240,9 @@ AttentionProblem problem_of(const Context& ctx, const AttentionBackward& args) {
   AttentionProblem problem = problem_of_any(ctx, args);
   problem.needs_backward = true;
   problem.has_dbias = args.dbias.has_data();
+  for (const Tensor& x : {args.dout, args.dq, args.dk, args.dv}) {
+    problem.has_aligned_rows &= has_aligned_rows(x);
+  }
   return problem;
 }
 

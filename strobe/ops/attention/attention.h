@@ -119,6 +119,9 @@ struct AttentionProblem {
   bool has_dbias = false;  // the bias' gradient is wanted
   bool has_padding = false;
   bool is_packed = false;
+  // Rows of head_dim elements of q, k, v, out, and in a backward pass of dout, dq, dk and dv, all
+  // begin at multiples of 16 bytes.
+  bool has_aligned_rows = true;
   bool needs_backward = false;    // a backward pass follows or is this
   bool is_decode = false;         // then seq_k is the capacity of the cache
   bool is_deterministic = false;  // the context's wish

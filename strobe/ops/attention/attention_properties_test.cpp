@@ -152,11 +152,13 @@ TEST(AttentionProperty, PassesOfTwoImplementationsFit) {
       "layout=0 threads=3 "
       "seed=7",
       "b=2 tq=65 tk=97 hq=2 hkv=1 d=64 dtype=bf16 mask=causal padding=2 bias=1 p=0.1 packed=0 "
-      "layout=0 threads=3 seed=8"};
+      "layout=0 threads=3 seed=8",
+      "b=2 tq=65 tk=97 hq=2 hkv=1 d=64 dtype=bf16 mask=causal padding=2 bias=0 p=0.1 packed=0 "
+      "layout=0 threads=3 seed=9"};
   for_all_implementations(lines, [](const AttentionImpl&, Context& ctx, const AttentionCase& c,
                                     const AttentionData& data) {
     for (const AttentionImpl& first : attention_impls()) {
-      if (!first.why_not({.dtype = c.dtype}, ctx.device()).empty()) continue;
+      if (!first.why_not(problem_of(c), ctx.device()).empty()) continue;
       SCOPED_TRACE(fmt::format("forward by {}", first.name));
       Context other(ctx.device(), {.poison = true});
       other.prefer("attention", {.implementation = std::string(first.name)});

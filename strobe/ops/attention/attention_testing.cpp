@@ -311,6 +311,25 @@ AttentionTensors::AttentionTensors(Context& ctx, const AttentionCase& c, const A
   }
 }
 
+void AttentionTensors::poison_outputs() const {
+  for (const Tensor& storage : outputs_) poison(storage);
+  poison(forward.lse);
+  if (backward.dbias.has_data()) poison(backward.dbias);
+  if (forward.saved.has_data()) poison(forward.saved);
+}
+
+AttentionOutputs AttentionTensors::take_outputs() const {
+  AttentionOutputs outputs = {.out = to_doubles(forward.out),
+                              .lse = to_doubles(forward.lse),
+                              .dq = to_doubles(backward.dq),
+                              .dk = to_doubles(backward.dk),
+                              .dv = to_doubles(backward.dv),
+                              .dbias = {}};
+  if (backward.dbias.has_data()) outputs.dbias = to_doubles(backward.dbias);
+  expect_gaps_untouched();
+  return outputs;
+}
+
 void AttentionTensors::expect_gaps_untouched() const {
   for (const Tensor& view : {forward.out, backward.dq, backward.dk, backward.dv}) poison(view);
   for (const Tensor& storage : outputs_) {
@@ -321,30 +340,35 @@ void AttentionTensors::expect_gaps_untouched() const {
 }
 
 AttentionOutputs AttentionTensors::run(Context& ctx) {
-  AttentionOutputs outputs;
+  const InputsUnchanged unchanged(inputs_);
+  poison_outputs();
+  attention_forward(ctx, forward);
+  const std::vector<double> out = to_doubles(forward.out);
   {
-    const InputsUnchanged unchanged(inputs_);
-    for (const Tensor& storage : outputs_) poison(storage);
-    poison(forward.lse);
-    if (backward.dbias.has_data()) poison(backward.dbias);
-    if (forward.saved.has_data()) poison(forward.saved);
-    attention_forward(ctx, forward);
-    outputs.out = to_doubles(forward.out);
-    outputs.lse = to_doubles(forward.lse);
-    {
-      std::vector<Tensor> kept = {forward.lse};
-      if (forward.saved.has_data()) kept.push_back(forward.saved);
-      const InputsUnchanged kept_unchanged(kept);
-      attention_backward(ctx, backward);
-    }
-    EXPECT_TRUE(to_doubles(forward.out) == outputs.out) << "backward wrote out";
-    outputs.dq = to_doubles(backward.dq);
-    outputs.dk = to_doubles(backward.dk);
-    outputs.dv = to_doubles(backward.dv);
-    if (backward.dbias.has_data()) outputs.dbias = to_doubles(backward.dbias);
+    std::vector<Tensor> kept = {forward.lse};
+    if (forward.saved.has_data()) kept.push_back(forward.saved);
+    const InputsUnchanged kept_unchanged(kept);
+    attention_backward(ctx, backward);
   }
-  expect_gaps_untouched();
+  AttentionOutputs outputs = take_outputs();
+  EXPECT_TRUE(outputs.out == out) << "backward wrote out";
   return outputs;
+}
+
+AttentionProblem problem_of(const AttentionCase& c) {
+  return {.batch = c.batch,
+          .seq_q = c.seq_q,
+          .seq_k = c.seq_k,
+          .heads_q = c.heads_q,
+          .heads_kv = c.heads_kv,
+          .head_dim = c.head_dim,
+          .dtype = c.dtype,
+          .mask = c.mask,
+          .has_dropout = c.dropout > 0,
+          .has_bias = c.bias != 0,
+          .has_padding = c.padding != 0,
+          .is_packed = c.is_packed,
+          .needs_backward = true};
 }
 
 void for_all_implementations(const std::vector<std::string>& lines, const AttentionBody& body) {
@@ -374,7 +398,7 @@ void for_all_implementations(const std::vector<std::string>& lines, const Attent
       if (!runs.contains(impl.name)) continue;
       Runs& of_impl = runs[impl.name];
       Context& ctx = *of_impl.ctx;
-      const std::string reason = impl.why_not({.dtype = c.dtype}, ctx.device());
+      const std::string reason = impl.why_not(problem_of(c), ctx.device());
       if (!reason.empty()) {
         of_impl.reason = reason;
         continue;

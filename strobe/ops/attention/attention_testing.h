@@ -96,6 +96,11 @@ class AttentionTensors {
   // Both passes into poisoned outputs. Fails the test if an input or a gap between rows is written.
   AttentionOutputs run(Context& ctx);
 
+  // The parts of it, for passes that the caller starts.
+  void poison_outputs() const;
+  // Fails the test if a gap between rows was written; afterwards outputs are poisoned again.
+  AttentionOutputs take_outputs() const;
+
  private:
   Tensor strided(Context& ctx, const Shape& shape, std::vector<Tensor>& storages) const;
   void place(Context& ctx, Tensor* q, Tensor* k, Tensor* v, std::vector<Tensor>& storages) const;
@@ -105,6 +110,9 @@ class AttentionTensors {
   const AttentionData& data_;
   std::vector<Tensor> inputs_, outputs_;  // whole storages
 };
+
+// The case as a problem with a backward pass, as far as it decides who can run it.
+AttentionProblem problem_of(const AttentionCase& c);
 
 // Calls body(impl, ctx, case, data) for all implementations for the device under test that can run
 // each of the cases; `ctx` asks for that implementation, and its arena is poisoned. Fails if an

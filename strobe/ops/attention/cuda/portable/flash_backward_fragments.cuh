@@ -11,6 +11,7 @@
 
 #include "strobe/gpu/ldmatrix.cuh"
 #include "strobe/gpu/mma.cuh"
+#include "strobe/gpu/native.cuh"
 #include "strobe/gpu/reduce.cuh"
 #include "strobe/ops/attention/cuda/portable/tile_table.h"
 

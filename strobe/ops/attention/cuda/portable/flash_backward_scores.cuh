@@ -4,6 +4,7 @@
 #include <type_traits>
 
 #include "strobe/gpu/math.cuh"
+#include "strobe/gpu/native.cuh"
 #include "strobe/ops/attention/cuda/attention_params.h"
 #include "strobe/ops/attention/cuda/portable/flash_backward_band.cuh"
 #include "strobe/ops/attention/cuda/portable/flash_backward_dropout.cuh"

@@ -9,6 +9,7 @@
 #include "strobe/gpu/ldmatrix.cuh"
 #include "strobe/gpu/math.cuh"
 #include "strobe/gpu/mma.cuh"
+#include "strobe/gpu/native.cuh"
 #include "strobe/gpu/reduce.cuh"
 #include "strobe/ops/attention/cuda/portable/dropout_fragment.cuh"
 #include "strobe/ops/attention/cuda/portable/forward_grid.cuh"

@@ -2,6 +2,7 @@
 
 // Which tile of queries a block takes, and in which order.
 
+#include <algorithm>
 #include <cstdint>
 
 #include "strobe/ops/attention/cuda/attention_params.h"
@@ -18,6 +19,23 @@ struct ForwardGrid {
 
   STROBE_HD int64_t blocks() const { return static_cast<int64_t>(tiles) * heads; }
 };
+
+template <class T>
+ForwardGrid forward_grid(const AttentionForwardParams<T>& p, int block_q, int64_t section_bytes) {
+  ForwardGrid grid;
+  grid.tiles = static_cast<int>(
+      most_tiles(p.seq_q, p.is_packed() ? p.sequences : 1, block_q, p.is_packed()));
+  grid.heads = p.heads_q * (p.is_packed() ? 1 : p.sequences);
+  // Where all tiles are as long, a head's follow one another. Otherwise the longest of a few heads
+  // come first, whose keys and values are `section_bytes`; the cache has room for others' queries
+  // and outputs beside them.
+  const int64_t head_bytes =
+      std::max<int64_t>(1, 2 * sizeof(T) * int64_t{p.seq_k} * p.head_dim / p.group);
+  if (p.mask.kind != MaskKind::full && grid.heads > 0) {
+    grid.section = static_cast<int>(std::clamp<int64_t>(section_bytes / head_bytes, 1, grid.heads));
+  }
+  return grid;
+}
 
 struct ForwardWork {
   int sequence;  // −1: nothing to do

@@ -1,0 +1,383 @@
+#pragma once
+
+// Steps [3] to [7] and [9] of attention_backward_flash_sm90 (flash_backward.cuh).
+
+#include <cstdint>
+
+#include "strobe/gpu/math.cuh"
+#include "strobe/gpu/native.cuh"
+#include "strobe/gpu/stmatrix.cuh"
+#include "strobe/gpu/thread_index.cuh"
+#include "strobe/gpu/tma.cuh"
+#include "strobe/gpu/wgmma.cuh"
+#include "strobe/ops/attention/cuda/portable/flash_backward_dropout.cuh"
+#include "strobe/ops/attention/cuda/sm90/flash_backward_config.cuh"
+#include "strobe/ops/attention/cuda/sm90/flash_backward_rows.cuh"
+
+namespace strobe {
+
+// A consumer warpgroup as one of its threads sees it: of the 64 keys that are rows of its
+// accumulators, the thread has row 16·warp + lane / 4 and the one 8 below, of each 8 queries the
+// columns 2·(lane % 4) and the next.
+template <class Config>
+class FlashBackwardSm90Consumer {
+ public:
+  using T = typename Config::T;
+  using Params = typename Config::Params;
+  using Shared = typename Config::Shared;
+  using Work = FlashBackwardSm90Work;
+
+  __device__ FlashBackwardSm90Consumer(const Params& params, Shared& shared, int part)
+      : params_(params), shared_(shared), part_(part) {
+    keys_.advance();  // behind the values
+  }
+
+  __device__ __forceinline__ void run() {
+    if (!wait_for_work(work_)) return;
+    wait_for_keys(keys_);
+    wait_for_queries(0);
+    issue_scores(keys_.stage(), 0);
+    wait_for_keys(values());
+    tile_ = work().step_begin;
+    finish_scores(true);
+    for (bool is_first = true;;) {
+      // P and dP of the step are there. No product is under way here, nor may one be: ptxas does
+      // not follow them round a loop.
+      const bool is_last_tile = tile_ + 1 == work().step_end;
+      const bool is_last = is_last_tile && head_ + 1 == params_.call.group;
+      if (is_last) release(&shared_.keys_empty[values().stage()]);
+      make_operands();  // [5]
+      share_dscores();
+      issue_dv(!is_first);  // [6]
+      issue_dk(!is_first);
+
+      // What comes next, so that the tensor cores have work while this step ends.
+      auto next_work = work_;
+      auto next_keys = keys_;
+      bool has_next = true;
+      if (is_last) {
+        next_work.advance();
+        has_next = wait_for_work(next_work);
+        next_keys.advance();
+        next_keys.advance();
+        if (has_next) wait_for_keys(next_keys);
+      }
+      if (has_next) wait_for_queries(step_ + 1);
+      mbarrier_wait(&shared_.dscores_full, step_ % 2);
+      float query_sums[kPartColumns / 2];
+      issue_query_sums(query_sums);  // [7]
+      wgmma_wait<1>();               // dV, dK
+      pin_operands(probs16_);
+      pin_operands(dscores16_);
+      release(&shared_.dout_empty[stage(step_)]);
+      release(&shared_.q_empty[stage(step_)]);
+      // [perf] Not in a branch, where ptxas would have products wait; after the last step of all,
+      // of no use.
+      issue_scores(next_keys.stage(), stage(step_ + 1));  // [3]
+      wgmma_wait<1>();                                    // dS K
+      pin_registers(query_sums);
+      release(&shared_.dscores_empty);
+      if (is_last) release(&shared_.keys_empty[keys_.stage()]);
+      give_query_sums(query_sums);
+
+      const auto item = work_;
+      work_ = next_work;
+      keys_ = next_keys;
+      ++step_;
+      head_ = is_last ? 0 : is_last_tile ? head_ + 1 : head_;
+      tile_ = is_last_tile ? work().step_begin : tile_ + 1;
+      if (is_last && has_next) wait_for_keys(values());
+      finish_scores(has_next);
+      is_first = is_last;
+      if (!is_last) continue;
+      write_sums(shared_.work[item.stage()]);  // [9]
+      release(&shared_.work_empty[item.stage()]);
+      if (!has_next) return;
+    }
+  }
+
+ private:
+  using Operands = uint32_t[Config::kBlockQ / 16][4];  // left ones, of 16 queries each
+  static __device__ __forceinline__ void pin_operands(Operands& operands) {
+#pragma unroll
+    for (int i = 0; i < kBlockQ / 16; ++i) pin_registers(operands[i]);
+  }
+
+  static constexpr int kBlockQ = Config::kBlockQ, kHeadDim = Config::kHeadDim;
+  static constexpr int kPartColumns = Config::kPartColumns;
+  static constexpr int kWarpKeys = 16, kPartKeys = 64;
+
+  static __device__ int lane() { return thread_index() % kWarpSize; }
+  static __device__ int thread() { return thread_index() % Config::kWarpgroup; }
+  static __device__ int warp() { return thread() / kWarpSize; }
+
+  // Of every warp one lane: a warpgroup's warps pass their waits one by one.
+  static __device__ __forceinline__ void release(Mbarrier* empty) {
+    __syncwarp();
+    if (lane() == 0) mbarrier_arrive(empty);
+  }
+
+  using Keys = RingPosition<Config::kKeyBuffers>;
+  using Items = RingPosition<Config::kWorkStages>;
+  __device__ __forceinline__ const Work& work() const { return shared_.work[work_.stage()]; }
+  // An item's values lie in front of its keys.
+  __device__ __forceinline__ Keys values() const { return keys_.before(); }
+
+  // False: there is no more.
+  __device__ __forceinline__ bool wait_for_work(const Items& at) {
+    mbarrier_wait(&shared_.work_full[at.stage()], at.parity());
+    return shared_.work[at.stage()].key_head != Work::kEnd;
+  }
+  __device__ __forceinline__ void wait_for_keys(const Keys& at) {
+    mbarrier_wait(&shared_.keys_full[at.stage()], at.parity());
+  }
+  __device__ __forceinline__ void wait_for_queries(uint32_t step) {
+    mbarrier_wait(&shared_.q_full[stage(step)], parity(step));
+  }
+  static __device__ __forceinline__ uint32_t stage(uint32_t step) { return step % Config::kStages; }
+  static __device__ __forceinline__ uint32_t parity(uint32_t step) {
+    return step / Config::kStages % 2;
+  }
+
+  // [3] S = K Qᵀ
+  __device__ __forceinline__ void issue_scores(int keys_stage, int q_stage) {
+    wgmma_fence();
+#pragma unroll
+    for (int step = 0; step < kHeadDim / 16; ++step) {
+      const int panel = step / 4;
+      wgmma_m64k16<T>(scores_,
+                      swizzled_operand(shared_.keys[keys_stage][panel][part_ * kPartKeys]) +
+                          step % 4 * kStepAlongRow,
+                      swizzled_operand(shared_.q[q_stage][panel]) + step % 4 * kStepAlongRow,
+                      step > 0);
+    }
+    wgmma_commit();
+  }
+
+  // [3] and [4]: S of the step is under way, P and dP come of it.
+  __device__ __forceinline__ void finish_scores(bool is_there) {
+    if (is_there) mbarrier_wait(&shared_.dout_full[stage(step_)], parity(step_));
+    // [perf] With dropout, P is made before there is a dP to be held in registers.
+    if constexpr (!Config::kHasDropout) issue_dprobs();
+    wgmma_wait<Config::kHasDropout ? 0 : 1>();
+    pin_registers(scores_);
+    make_probs();
+    if constexpr (Config::kHasDropout) issue_dprobs();
+    wgmma_wait<0>();
+    pin_registers(dprobs_);
+  }
+
+  // dP = V dOᵀ
+  __device__ __forceinline__ void issue_dprobs() {
+    wgmma_fence();
+#pragma unroll
+    for (int step = 0; step < kHeadDim / 16; ++step) {
+      const int panel = step / 4;
+      wgmma_m64k16<T>(
+          dprobs_,
+          swizzled_operand(shared_.keys[values().stage()][panel][part_ * kPartKeys]) +
+              step % 4 * kStepAlongRow,
+          swizzled_operand(shared_.dout[stage(step_)][panel]) + step % 4 * kStepAlongRow, step > 0);
+    }
+    wgmma_commit();
+  }
+
+  // [6] dV += (Z∘P)ᵀ dO
+  __device__ __forceinline__ void issue_dv(bool accumulate) {
+    const uint64_t dout =
+        swizzled_operand(shared_.dout[stage(step_)], kBlockQ * Config::kColumns * sizeof(T));
+    wgmma_fence();
+#pragma unroll
+    for (int step = 0; step < kBlockQ / 16; ++step) {
+      wgmma_m64k16<T, Major::mn>(dv_, probs16_[step], dout + step * kStepDownRows,
+                                 accumulate || step > 0);
+    }
+    wgmma_commit();
+  }
+
+  // dK += dSᵀ Q
+  __device__ __forceinline__ void issue_dk(bool accumulate) {
+    const uint64_t q =
+        swizzled_operand(shared_.q[stage(step_)], kBlockQ * Config::kColumns * sizeof(T));
+#pragma unroll
+    for (int step = 0; step < kBlockQ / 16; ++step) {
+      wgmma_m64k16<T, Major::mn>(dk_, dscores16_[step], q + step * kStepDownRows,
+                                 accumulate || step > 0);
+    }
+    wgmma_commit();
+  }
+
+  // [7] The warpgroup's part of dS K.
+  __device__ __forceinline__ void issue_query_sums(float (&sums)[kPartColumns / 2]) {
+    const int query_panel = Config::kSplitsRows ? part_ : 0;
+    const int key_column = Config::kSplitsRows ? 0 : part_ * kPartColumns;
+    const uint64_t dscores = swizzled_operand(shared_.dscores[query_panel]);
+    const uint64_t keys =
+        swizzled_operand(shared_.keys[keys_.stage()][key_column / Config::kColumns]) +
+        key_column % Config::kColumns / 16 * kStepAlongRow;
+    wgmma_fence();
+#pragma unroll
+    for (int step = 0; step < Config::kBlockK / 16; ++step) {
+      wgmma_m64k16<T, Major::mn, Major::mn>(sums, dscores + step * kStepDownRows,
+                                            keys + step * kStepDownRows, step > 0);
+    }
+    wgmma_commit();
+  }
+
+  // [4] P = exp(S − L), in f32; [5] negative where dropout lets it fall.
+  __device__ __forceinline__ void make_probs() {
+    const float* lse = shared_.statistics[stage(step_)][0] + lane() % 4 * 2;
+#pragma unroll
+    for (int j = 0; j < kBlockQ / 8; ++j) {
+      const float2 both = *reinterpret_cast<const float2*>(lse + 8 * j);
+#pragma unroll
+      for (int e = 0; e < 4; ++e) {
+        float& score = scores_[4 * j + e];
+        score = fmaf(score, params_.scale_log2, -(e % 2 == 0 ? both.x : both.y));
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < kBlockQ / 2; ++i) scores_[i] = exp2_approximately(scores_[i]);
+    if constexpr (Config::kHasDropout) drop();
+    // [perf] Masked only now, because a branch ends what ptxas schedules at a time: otherwise it
+    // moves the wait for dP in front of the exponentials.
+    const int first = tile_ * kBlockQ;
+    if (first < work().seen_begin[part_] || first + kBlockQ > work().seen_end[part_]) {
+      hide(work(), first);
+    }
+  }
+
+  __device__ __forceinline__ void drop() {
+    const DropoutColumns<true> dropout(params_.call.dropout);
+    const uint32_t head = work().dropout_head + work().key_head * params_.call.group + head_;
+    const uint32_t key_block =
+        (work().key_tile * Config::kBlockK + part_ * kPartKeys) / 16 + warp();
+    uint32_t query_block = tile_ * (kBlockQ / 16);
+#pragma unroll
+    for (int pair = 0; pair < kBlockQ / 32; ++pair) {
+      const DropoutPair survivors = dropout.pair(head, key_block, query_block + 2 * pair);
+#pragma unroll
+      for (int i = 0; i < 16; ++i) {
+        float& prob = scores_[16 * pair + i];
+        const uint32_t mask =
+            DropoutColumns<true>::survivor_mask(survivors, i / 8, i / 4 % 2, i % 4);
+        prob = mask != 0 ? prob : -prob;
+      }
+      // [perf] One pair after the other: side by side they take more registers than there are.
+      pin_registers(query_block);
+    }
+  }
+
+  __device__ __forceinline__ void hide(const Work& work, int first) {
+    const Band& band = work.band;
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const int key = work.key_tile * Config::kBlockK + part_ * kPartKeys + warp() * kWarpKeys +
+                      lane() / 4 + 8 * half;
+      const int column = first + lane() % 4 * 2;
+      const bool is_inside = key >= band.row_begin && key < band.row_end;
+      const int begin = key + band.lower - column;
+      const int end = is_inside ? key + band.upper - column : -Band::kFar;
+#pragma unroll
+      for (int i = 0; i < kBlockQ / 4; ++i) {
+        float& score = scores_[i / 2 * 4 + 2 * half + i % 2];
+        const int at = i / 2 * 8 + i % 2;
+        if (at < begin || at >= end) score = 0;
+      }
+    }
+  }
+
+  // [5] Z∘P without dropout's factor, and dS = P∘(Z∘dP − Δ) times its keep rate, rounded, as left
+  // operands.
+  __device__ __forceinline__ void make_operands() {
+    const float* delta = shared_.statistics[stage(step_)][1] + lane() % 4 * 2;
+#pragma unroll
+    for (int j = 0; j < kBlockQ / 8; ++j) {
+      const float2 both = *reinterpret_cast<const float2*>(delta + 8 * j);
+      float prob[4], dscore[4];
+#pragma unroll
+      for (int e = 0; e < 4; ++e) {
+        const float score = scores_[4 * j + e], dprob = dprobs_[4 * j + e];
+        const float keep_delta = e % 2 == 0 ? both.x : both.y;
+        prob[e] = Config::kHasDropout ? fmaxf(score, 0) : score;
+        dscore[e] = Config::kHasDropout ? fmaf(prob[e], dprob, -fabsf(score) * keep_delta)
+                                        : prob[e] * (dprob - keep_delta);
+      }
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const int i = j % 2 * 2 + half;
+        probs16_[j / 2][i] = pack<T>(prob[2 * half], prob[2 * half + 1]);
+        dscores16_[j / 2][i] = pack<T>(dscore[2 * half], dscore[2 * half + 1]);
+      }
+    }
+  }
+
+  // dSᵀ for both warpgroups.
+  __device__ __forceinline__ void share_dscores() {
+    mbarrier_wait(&shared_.dscores_empty, step_ % 2 ^ 1);
+    const int row = part_ * kPartKeys + warp() * kWarpKeys + lane() % 16;
+#pragma unroll
+    for (int step = 0; step < kBlockQ / 16; ++step) {
+      const int chunk = step % 4 * 2 + lane() / 16;
+      const T* to = &shared_.dscores[step / 4][row][(chunk ^ row % 8) * 8];
+      stmatrix_x4(shared_address(to), dscores16_[step]);
+    }
+    fence_async_proxy();
+    release(&shared_.dscores_full);
+  }
+
+  // The warpgroup's part, in the order of fragments, for the adder.
+  __device__ __forceinline__ void give_query_sums(const float (&sums)[kPartColumns / 2]) {
+    mbarrier_wait(&shared_.sums_empty[part_], step_ % 2 ^ 1);
+    const uint32_t to = shared_address(shared_.query_sums[part_]) + thread() * 16;
+#pragma unroll
+    for (int j = 0; j < kPartColumns / 8; ++j) {
+      store_shared_16(to + j * (Config::kWarpgroup * 16),
+                      {__float_as_uint(sums[4 * j]), __float_as_uint(sums[4 * j + 1]),
+                       __float_as_uint(sums[4 * j + 2]), __float_as_uint(sums[4 * j + 3])});
+    }
+    fence_async_proxy();
+    release(&shared_.sums_full[part_]);
+  }
+
+  // [9] dk and dv of the item's keys.
+  __device__ __forceinline__ void write_sums(const Work& work) {
+    pin_registers(dk_);
+    pin_registers(dv_);
+    const auto& call = params_.call;
+    const float keep_scale = Config::kHasDropout ? call.dropout.keep_scale() : 1.0f;
+    const int first_row = part_ * kPartKeys + warp() * kWarpKeys;
+    const auto write = [&](const BthdView<T>& view, const float(&sums)[kHeadDim / 2],
+                           float factor) {
+      const OutputRows<T> rows = {
+          .first = view.row(work.batch, work.first_key_row + first_row, work.key_head),
+          .stride = view.time_stride,
+          .rows = work.key_rows - first_row,
+          .columns = call.head_dim};
+#pragma unroll
+      for (int column = 0; column < kHeadDim; column += 32) {
+        const auto pair = [&](int j, int half) {
+          const float* both = sums + column / 2 + 4 * j + 2 * half;
+          return float2{both[0], both[1]};
+        };
+        rows.store(pair, column, factor);
+      }
+    };
+    write(call.dk, dk_, call.scale * keep_scale);
+    write(call.dv, dv_, keep_scale);
+  }
+
+  const Params& params_;
+  Shared& shared_;
+  const int part_;  // of the tile's keys
+  Items work_;
+  Keys keys_;
+  uint32_t step_ = 0;  // of all items
+  int tile_ = 0, head_ = 0;
+
+  float scores_[kBlockQ / 2], dprobs_[kBlockQ / 2];  // S and then P; dP
+  Operands probs16_, dscores16_;
+  float dk_[kHeadDim / 2], dv_[kHeadDim / 2];
+};
+
+}  // namespace strobe

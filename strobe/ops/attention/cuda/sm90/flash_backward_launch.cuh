@@ -1,0 +1,81 @@
+#pragma once
+
+#include <algorithm>
+
+#include "strobe/gpu/launch.h"
+#include "strobe/ops/attention/cuda/make_params.h"
+#include "strobe/ops/attention/cuda/sm90/bthd_map.h"
+#include "strobe/ops/attention/cuda/sm90/flash_backward.cuh"
+#include "strobe/ops/attention/cuda/sm90/flash_backward_plan.h"
+#include "strobe/ops/attention/cuda/sm90/flash_backward_statistics.cuh"
+#include "strobe/ops/attention/cuda/sm90/flash_sm90.h"
+
+namespace strobe {
+
+// What follows from the plan; memory is still to be given.
+template <class T>
+FlashBackwardSm90Params<T> backward_sm90_params(const AttentionBackward& args,
+                                                const FlashBackwardSm90Plan& plan) {
+  constexpr float kLog2e = 1.4426950408889634f;
+  FlashBackwardSm90Params<T> params;
+  params.call = attention_params<T>(args);
+  params.scale_log2 = args.scale * kLog2e;
+  params.units = plan.units;
+  params.section = plan.section;
+  params.key_tiles = plan.key_tiles;
+  params.query_tiles = plan.query_tiles;
+  params.query_sum_floats = plan.query_sums;
+  return params;
+}
+
+// The kernels of one pass. Without keys there are no items, and dq is the first kernel's zeros.
+template <class Config>
+void launch_backward_sm90(Context& ctx, const AttentionBackward& args,
+                          FlashBackwardSm90Params<typename Config::T> params, int processors) {
+  constexpr int kThreads = 256, kRowLanes = Config::kHeadDim <= 64 ? 8 : 16;
+  const int batches = params.call.is_packed() ? 1 : params.call.sequences;
+  launch(
+      ctx,
+      attention_backward_flash_sm90_statistics_kernel<typename Config::T, Config::kBlockQ,
+                                                      kRowLanes, kThreads>,
+      {.grid = dim3(params.query_tiles * params.call.heads_q * batches), .block = dim3(kThreads)},
+      params);
+  const int items = params.units * params.key_tiles;
+  if (ctx.is_planning() || items == 0) return;
+  params.k = bthd_map(args.k, Config::kBlockK);
+  params.v = bthd_map(args.v, Config::kBlockK);
+  const bool has_queries = params.call.seq_q > 0;  // else nothing reads their maps
+  params.q = has_queries ? bthd_map(args.q, Config::kBlockQ) : params.k;
+  params.dout = has_queries ? bthd_map(args.dout, Config::kBlockQ) : params.k;
+  launch(ctx, attention_backward_flash_sm90_kernel<Config>,
+         {.grid = dim3(std::min(items, processors)),
+          .block = dim3(Config::kThreads),
+          .shared_bytes = Config::kSharedBytes},
+         params);
+  launch(ctx, attention_backward_flash_sm90_query_sums_kernel<Config>,
+         {.grid = dim3(params.query_tiles * params.call.heads_q * batches),
+          .block = dim3(Config::kWarpgroup)},
+         params);
+}
+
+template <class T, int kHeadDim>
+void launch_attention_backward_flash_sm90(Context& ctx, const AttentionBackward& args) {
+  const AttentionProblem problem = problem_of(ctx, args);
+  const int processors = cuda_info(ctx.device().index).multiprocessors;
+  const FlashBackwardSm90Plan plan(problem, kHeadDim, processors);
+  const Arena::Scope scope(ctx.arena());
+  const auto allocate = [&](int64_t floats) {
+    return ctx.arena().allocate(MemoryUse::attention, DType::f32, {floats}).template as<float>();
+  };
+  auto params = backward_sm90_params<T>(args, plan);
+  params.statistics = allocate(plan.statistics);
+  params.query_sums = allocate(plan.query_sums + FlashBackwardSm90Plan::kCounters);
+  params.items_taken = reinterpret_cast<int*>(params.query_sums + plan.query_sums);
+  if (params.call.dropout.active()) {
+    launch_backward_sm90<FlashBackwardSm90<T, kHeadDim, true>>(ctx, args, params, processors);
+  } else {
+    launch_backward_sm90<FlashBackwardSm90<T, kHeadDim, false>>(ctx, args, params, processors);
+  }
+}
+
+}  // namespace strobe

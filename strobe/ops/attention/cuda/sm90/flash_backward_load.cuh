@@ -1,0 +1,225 @@
+#pragma once
+
+// Steps [1] and [2] of attention_backward_flash_sm90 (flash_backward.cuh).
+
+#include <cstdint>
+
+#include "strobe/gpu/tma.cuh"
+#include "strobe/ops/attention/cuda/sm90/flash_backward_config.cuh"
+
+namespace strobe {
+
+// The warp that takes items of work and has their tiles brought to shared memory.
+template <class Config>
+class FlashBackwardSm90Loader {
+ public:
+  using T = typename Config::T;
+  using Params = typename Config::Params;
+  using Shared = typename Config::Shared;
+  using Work = FlashBackwardSm90Work;
+
+  __device__ FlashBackwardSm90Loader(const Params& params, Shared& shared)
+      : params_(params), shared_(shared), lane_(static_cast<int>(threadIdx.x) % kWarpSize) {}
+
+  __device__ void run() {
+    if (lane_ == 0) {
+      prefetch_map(params_.q);
+      prefetch_map(params_.k);
+      prefetch_map(params_.v);
+      prefetch_map(params_.dout);
+    }
+    const int items = params_.units * params_.key_tiles;
+    for (int next = take();;) {
+      const int index = __shfl_sync(kFullWarp, next, 0);
+      if (index >= items) break;
+      next = take();  // ahead, so that nobody waits for it
+      mbarrier_wait(&shared_.work_empty[work_.stage()], work_.parity() ^ 1);
+      Work& work = shared_.work[work_.stage()];
+      set_backward_sm90_work<Config::kBlockQ>(work, params_, index);
+      __syncwarp();
+      if (!work.has_steps()) {
+        write_zeros(work);
+      } else {
+        if (lane_ == 0) {
+          mbarrier_arrive(&shared_.work_full[work_.stage()]);
+          load(work);
+        }
+        work_.advance();
+      }
+      __syncwarp();
+    }
+    mbarrier_wait(&shared_.work_empty[work_.stage()], work_.parity() ^ 1);
+    if (lane_ == 0) {
+      shared_.work[work_.stage()].key_head = Work::kEnd;
+      mbarrier_arrive(&shared_.work_full[work_.stage()]);
+    }
+  }
+
+ private:
+  __device__ int take() const { return lane_ == 0 ? atomicAdd(params_.items_taken, 1) : 0; }
+
+  // Keys that nobody sees.
+  __device__ void write_zeros(const Work& work) const {
+    const auto& call = params_.call;
+    const int chunks = call.head_dim / 8;
+    for (int i = lane_; i < work.key_rows * chunks; i += kWarpSize) {
+      const int row = work.first_key_row + i / chunks, column = i % chunks * 8;
+      *reinterpret_cast<uint4*>(call.dk.row(work.batch, row, work.key_head) + column) = uint4{};
+      *reinterpret_cast<uint4*>(call.dv.row(work.batch, row, work.key_head) + column) = uint4{};
+    }
+  }
+
+  // In the order in which room for them becomes free, and in which they are needed.
+  __device__ void load(const Work& work) {
+    load_keys(params_.v, work);
+    bool is_first = true;
+    for (int head = 0; head < params_.call.group; ++head) {
+      for (int tile = work.step_begin; tile < work.step_end; ++tile) {
+        load_queries(work, tile, head);
+        if (is_first) load_keys(params_.k, work);
+        is_first = false;
+        load_dout(work, tile, head);
+      }
+    }
+  }
+
+  __device__ void load_keys(const CUtensorMap& map, const Work& work) {
+    const int stage = keys_.stage();
+    mbarrier_wait(&shared_.keys_empty[stage], keys_.parity() ^ 1);
+    Mbarrier* arrived =
+        work.has_foreign_keys() ? &shared_.keys_raw[stage] : &shared_.keys_full[stage];
+    mbarrier_arrive_expecting(arrived, Config::kKeyBytes);
+#pragma unroll
+    for (int panel = 0; panel < Config::kPanels; ++panel) {
+      load_box(shared_.keys[stage][panel], map, arrived, panel * Config::kColumns,
+               work.first_key_row, work.key_head, work.batch);
+    }
+    keys_.advance();
+  }
+
+  __device__ void load_queries(const Work& work, int tile, int head) {
+    const int stage = q_.stage(), first = tile * Config::kBlockQ;
+    mbarrier_wait(&shared_.q_empty[stage], q_.parity() ^ 1);
+    Mbarrier* arrived = work.has_foreign_queries(first, Config::kBlockQ) ? &shared_.q_raw[stage]
+                                                                         : &shared_.q_full[stage];
+    mbarrier_arrive_expecting(arrived, Config::kQueryBytes);
+    load_rows(shared_.q[stage], params_.q, arrived, work, first, head);
+    q_.advance();
+  }
+
+  __device__ void load_dout(const Work& work, int tile, int head) {
+    const int stage = dout_.stage(), first = tile * Config::kBlockQ;
+    mbarrier_wait(&shared_.dout_empty[stage], dout_.parity() ^ 1);
+    Mbarrier* arrived = work.has_foreign_queries(first, Config::kBlockQ)
+                            ? &shared_.dout_raw[stage]
+                            : &shared_.dout_full[stage];
+    mbarrier_arrive_expecting(arrived, Config::kQueryBytes + Config::kStatisticsBytes);
+    load_rows(shared_.dout[stage], params_.dout, arrived, work, first, head);
+    const auto& call = params_.call;
+    const int64_t head_row =
+        static_cast<int64_t>(work.batch) * call.heads_q + work.key_head * call.group + head;
+    const int64_t at = head_row * params_.query_tiles + work.first_query_tile + tile;
+    load_bulk(shared_.statistics[stage], params_.statistics + at * (2 * Config::kBlockQ),
+              Config::kStatisticsBytes, arrived);
+    dout_.advance();
+  }
+
+  using Rows = T[Config::kPanels][Config::kBlockQ][Config::kColumns];
+  __device__ void load_rows(Rows& to, const CUtensorMap& map, Mbarrier* arrived, const Work& work,
+                            int first, int head) const {
+#pragma unroll
+    for (int panel = 0; panel < Config::kPanels; ++panel) {
+      load_box(to[panel], map, arrived, panel * Config::kColumns, work.first_query_row + first,
+               work.key_head * params_.call.group + head, work.batch);
+    }
+  }
+
+  const Params& params_;
+  Shared& shared_;
+  const int lane_;
+  RingPosition<Config::kWorkStages> work_;
+  RingPosition<Config::kKeyBuffers> keys_;
+  RingPosition<Config::kStages> q_;
+  RingPosition<Config::kStages> dout_;
+};
+
+// The warp that clears the rows of tiles which are padding or another sequence's, before the others
+// learn that the tiles are there.
+template <class Config>
+class FlashBackwardSm90Cleaner {
+ public:
+  using T = typename Config::T;
+  using Shared = typename Config::Shared;
+  using Work = FlashBackwardSm90Work;
+
+  __device__ FlashBackwardSm90Cleaner(Shared& shared, int group)
+      : shared_(shared), lane_(static_cast<int>(threadIdx.x) % kWarpSize), group_(group) {}
+
+  __device__ void run() {
+    RingPosition<Config::kWorkStages> at;
+    while (true) {
+      mbarrier_wait(&shared_.work_full[at.stage()], at.parity());
+      const Work& work = shared_.work[at.stage()];
+      if (work.key_head == Work::kEnd) return;
+      clean_item(work);
+      __syncwarp();
+      if (lane_ == 0) mbarrier_arrive(&shared_.work_empty[at.stage()]);
+      at.advance();
+    }
+  }
+
+ private:
+  __device__ void clean_item(const Work& work) {
+    const int first_key = work.key_tile * Config::kBlockK;
+    const bool has_foreign_keys = work.has_foreign_keys();
+    for (int i = 0; i < 2; ++i) {
+      const int stage = keys_.stage();
+      if (has_foreign_keys) {
+        clean(shared_.keys[stage], shared_.keys_raw[stage], shared_.keys_full[stage], keys_raw_,
+              stage, work.band.row_begin - first_key, work.own_keys_end - first_key);
+      }
+      keys_.advance();
+    }
+    for (int head = 0; head < group_; ++head) {
+      for (int tile = work.step_begin; tile < work.step_end; ++tile) {
+        const int first = tile * Config::kBlockQ, q = q_.stage(), dout = dout_.stage();
+        if (work.has_foreign_queries(first, Config::kBlockQ)) {
+          const int begin = work.band.column_begin - first, end = work.own_queries_end - first;
+          clean(shared_.q[q], shared_.q_raw[q], shared_.q_full[q], q_raw_, q, begin, end);
+          clean(shared_.dout[dout], shared_.dout_raw[dout], shared_.dout_full[dout], dout_raw_,
+                dout, begin, end);
+        }
+        q_.advance();
+        dout_.advance();
+      }
+    }
+  }
+
+  // Clears the rows outside [begin, end). Bit `stage` of `parities` is the parity of `raw`.
+  template <int kRows>
+  __device__ void clean(T (&tile)[Config::kPanels][kRows][Config::kColumns], Mbarrier& raw,
+                        Mbarrier& full, uint32_t& parities, int stage, int begin, int end) {
+    mbarrier_wait(&raw, parities >> stage & 1);
+    parities ^= 1u << stage;
+    constexpr int kRowLanes = 8;  // of 16 bytes each
+    for (int row = lane_ / kRowLanes; row < kRows; row += kWarpSize / kRowLanes) {
+      if (row >= begin && row < end) continue;
+#pragma unroll
+      for (int panel = 0; panel < Config::kPanels; ++panel) {
+        store_shared_16(shared_address(&tile[panel][row][lane_ % kRowLanes * 8]), uint4{});
+      }
+    }
+    fence_async_proxy();
+    __syncwarp();
+    if (lane_ == 0) mbarrier_arrive(&full);
+  }
+
+  Shared& shared_;
+  const int lane_, group_;
+  RingPosition<Config::kKeyBuffers> keys_;
+  RingPosition<Config::kStages> q_;
+  RingPosition<Config::kStages> dout_;
+  uint32_t keys_raw_ = 0, q_raw_ = 0, dout_raw_ = 0;
+};
+
+}  // namespace strobe

@@ -1,0 +1,102 @@
+#pragma once
+
+#include <cstdint>
+
+#include "strobe/ops/attention/cuda/packed_tile.cuh"
+#include "strobe/ops/attention/cuda/portable/flash_backward_band.cuh"
+#include "strobe/ops/attention/cuda/sm90/flash_backward_params.h"
+#include "strobe/ops/attention/cuda/sm90/flash_backward_tiles.h"
+
+namespace strobe {
+
+// An item of work, a tile of keys of one key head, as the loader hands it to the other warps: all
+// that depends on lengths, mask and place is computed once.
+struct alignas(16) FlashBackwardSm90Work {
+  static constexpr int kEnd = -1;
+
+  int key_head = kEnd;  // kEnd: there is no more
+  int batch = 0;
+  int key_tile = 0;                         // of the sequence
+  int first_key_row = 0;                    // of the tile, in the time dimension of k and v
+  int key_rows = 0;                         // of the tile's rows those that are the sequence's
+  int first_query_row = 0, query_rows = 0;  // of the sequence
+  int first_query_tile = 0;                 // of the sequence, in the order of `statistics`
+  int step_begin = 0, step_end = 0;         // tiles of queries that see some of the keys
+  int unit = 0;
+  uint32_t dropout_head = 0;  // of query head 0
+  Band band;                  // rows are keys
+  // Of each warpgroup's keys: the queries that all are seen by, as far as the mask goes. Those that
+  // are padding have an infinite L.
+  int seen_begin[2], seen_end[2];
+  // Rows outside may be padding or other sequences': whatever lies there must not reach a product,
+  // not even times 0. What lies behind the tensors arrives as zeros.
+  int own_keys_end = 0, own_queries_end = 0;
+
+  __device__ bool has_steps() const { return step_begin < step_end; }
+  __device__ bool has_foreign_keys() const {
+    const int first = key_tile * kBackwardKeys;
+    return first < band.row_begin || first + kBackwardKeys > own_keys_end;
+  }
+  __device__ bool has_foreign_queries(int first, int rows) const {
+    return first < band.column_begin || first + rows > own_queries_end;
+  }
+};
+
+// Item `index` of params.units · params.key_tiles. For a whole warp; `work` is in shared memory.
+template <int kBlockQ, class T>
+__device__ __forceinline__ void set_backward_sm90_work(FlashBackwardSm90Work& work,
+                                                       const FlashBackwardSm90Params<T>& params,
+                                                       int index) {
+  const AttentionCall<T>& call = params.call;
+  const int first_unit = index / (params.section * params.key_tiles) * params.section;
+  const int in_section = index - first_unit * params.key_tiles;
+  const int units = min(params.section, params.units - first_unit);
+  const int unit = first_unit + in_section % units, turn = in_section / units;
+  work.unit = unit;
+  work.key_head = unit % call.heads_kv;
+  SequenceTile place = {unit / call.heads_kv, turn};
+  if (call.is_packed()) {
+    place = find_packed_tile(call.cu_seqlens_k, call.sequences, kBackwardKeys, place.tile);
+    if (place.sequence < 0) {
+      work.key_rows = work.step_begin = work.step_end = 0;
+      return;
+    }
+  }
+  const AttentionDeviceSequence sequence = device_sequence(call, place.sequence);
+  const int first = place.tile * kBackwardKeys;
+  work.batch = sequence.batch;
+  work.key_tile = place.tile;
+  work.first_key_row = sequence.first_k + first;
+  work.key_rows = min(static_cast<int>(sequence.visibility.seq_k) - first, kBackwardKeys);
+  work.first_query_row = sequence.first_q;
+  work.query_rows = static_cast<int>(sequence.visibility.seq_q);
+  work.first_query_tile =
+      call.is_packed()
+          ? static_cast<int>(static_cast<unsigned>(sequence.first_q) / kBlockQ) + place.sequence
+          : 0;
+  work.dropout_head = sequence.dropout_head;
+  const Band band = Band::of_keys(sequence.visibility);
+  work.band = band;
+  const auto own_end = [](int first_row, int end, int rows) {
+    return first_row + end == rows ? INT32_MAX : end;
+  };
+  work.own_keys_end = own_end(sequence.first_k, band.row_end, call.seq_k);
+  work.own_queries_end = own_end(sequence.first_q, band.column_end, call.seq_q);
+  constexpr int kPartKeys = kBackwardKeys / 2;
+  for (int part = 0; part < 2; ++part) {
+    const int key = first + part * kPartKeys;
+    const bool has_padding = key < band.row_begin || key + kPartKeys > band.row_end;
+    work.seen_begin[part] = has_padding ? Band::kFar : key + kPartKeys - 1 + band.lower;
+    work.seen_end[part] = key + band.upper;
+  }
+  work.step_begin = work.step_end = 0;
+  if (max(first, band.row_begin) < min(first + kBackwardKeys, band.row_end)) {
+    const int begin = band.any_begin(first), end = band.any_end(first + kBackwardKeys);
+    if (begin < end) {
+      work.step_begin = static_cast<unsigned>(begin) / kBlockQ;
+      work.step_end = (static_cast<unsigned>(end) + kBlockQ - 1) / kBlockQ;
+    }
+  }
+}
+
+}  // namespace strobe

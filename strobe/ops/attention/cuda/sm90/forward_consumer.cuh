@@ -1,0 +1,268 @@
+#pragma once
+
+// A consumer warpgroup of attention_forward_flash_sm90 (flash_forward.cuh): the order of the steps
+// [3] to [7], and what is waited for. forward_rows.cuh has the steps themselves.
+
+#include <cstdint>
+
+#include "strobe/gpu/ldmatrix.cuh"
+#include "strobe/gpu/mbarrier.cuh"
+#include "strobe/gpu/named_barrier.cuh"
+#include "strobe/gpu/reduce.cuh"
+#include "strobe/gpu/thread_index.cuh"
+#include "strobe/gpu/tma.cuh"
+#include "strobe/gpu/wgmma.cuh"
+#include "strobe/ops/attention/cuda/sm90/forward_rows.cuh"
+#include "strobe/ops/attention/cuda/sm90/forward_shared.cuh"
+#include "strobe/ops/attention/cuda/sm90/forward_work.cuh"
+
+namespace strobe {
+
+// Consumers issue the products that all of them have in turns, so that one's exponentials lie under
+// another's products.
+template <class Traits>
+class FlashForwardSm90Turn {
+  static constexpr int kFirst = 1;          // of the named barriers
+  static constexpr int kThreads = 2 * 128;  // those that pass the turn on and those that get it
+
+ public:
+  __device__ explicit FlashForwardSm90Turn(int consumer) : mine_(kFirst + consumer) {
+    pass(consumer == Traits::kConsumers - 1);
+  }
+  // `counts`: whether all consumers have the product that the turn is for.
+  __device__ __forceinline__ void take(bool counts) const {
+    if (counts) barrier_wait(mine_, kThreads);
+  }
+  __device__ __forceinline__ void pass(bool counts) const {
+    const int next = mine_ == kFirst + Traits::kConsumers - 1 ? kFirst : mine_ + 1;
+    if (counts) barrier_arrive(next, kThreads);
+  }
+  // The first consumer takes the turn that is left; `warp` of the consumers'.
+  static __device__ __forceinline__ void finish(int warp) {
+    if (warp < 4) barrier_wait(kFirst, kThreads);
+  }
+
+ private:
+  int mine_;
+};
+
+// [7] The warp's rows of output, through its own shared memory.
+template <class Traits>
+__device__ __forceinline__ void write_output(
+    FlashForwardSm90Shared<Traits>& shared,
+    const FlashForwardSm90Params<typename Traits::Element>& p, const FlashForwardSm90Work& work,
+    const FlashForwardSm90Rows<Traits>& rows, int warp) {
+  using T = typename Traits::Element;
+  constexpr int kColumns = Traits::kColumns, kWarpRows = Traits::kWarpRows;
+  const int lane = static_cast<unsigned>(forward_sm90_thread<Traits>()) % kWarpSize;
+  const int first = warp * kWarpRows;
+  const int mine = min(work.rows - first, kWarpRows);
+  if (mine <= 0) return;
+  const int row = work.first_row + first;
+  // The tensor's map clips what lies behind its end, but not at the end of a packed sequence.
+  const bool is_copied = mine == kWarpRows || !p.call.is_packed();
+#pragma unroll
+  for (int i = 0; i < Traits::kPanels; ++i) {
+    T* panel = &shared.out[warp][i % Traits::kOutPanels][0][0];
+    if (lane == 0) wait_until_read<Traits::kOutPanels - 1>();
+    __syncwarp();
+    rows.put_panel(panel, i);
+    if (is_copied) {
+      fence_async_proxy();
+      __syncwarp();
+      if (lane == 0) store_box(p.out, panel, i * kColumns, row, work.head, work.batch);
+    } else {
+      __syncwarp();
+#pragma unroll 1
+      for (int at = lane; at < mine * 8; at += kWarpSize) {
+        const int column = i * kColumns + at % 8 * 8;
+        if (column >= p.call.head_dim) continue;
+        T* to = p.call.out.row(work.batch, row + at / 8, work.head) + column;
+        *reinterpret_cast<uint4*>(to) = load_shared_16(
+            shared_address(panel) + at / 8 * (kColumns * 2) + ((at % 8) ^ (at / 8 % 8)) * 16);
+      }
+    }
+    if (lane == 0) commit_stores();  // an empty group, too: the wait above counts them
+  }
+}
+
+// [3] to [7] For a thread of a consumer warpgroup.
+template <class Traits>
+class FlashForwardSm90Consumer {
+  using T = typename Traits::Element;
+  using Shared = FlashForwardSm90Shared<Traits>;
+  using Params = FlashForwardSm90Params<T>;
+  using Rows = FlashForwardSm90Rows<Traits>;
+  static constexpr int kBlockK = Traits::kBlockK;
+  static constexpr bool kTrims = Traits::kTrims;
+
+ public:
+  // `warp` of the consumers'.
+  __device__ FlashForwardSm90Consumer(Shared& shared, const Params& p, int warp)
+      : shared_(shared),
+        p_(p),
+        warp_(warp),
+        consumer_(warp / 4),
+        rows_(warp * Traits::kWarpRows),
+        turn_(consumer_) {}
+
+  __device__ __forceinline__ void run() {
+    for (;; works_.advance()) {
+      mbarrier_wait(&shared_.work_full[works_.stage()], works_.parity());
+      const Work& work = shared_.work[works_.stage()];
+      if (work.is_end()) break;
+      leave_out(work.seen[consumer_].begin - work.tile_begin);
+      if (work.seen[consumer_].any()) {
+        multiply_tiles(work, work.seen[consumer_]);
+        finish_sums(work);
+        wgmma_wait<0>();
+        rows_.pin_output();
+        release(&shared_.v_empty[values_.stage()]);
+        values_.advance();
+        leave_out(work.tile_end - work.seen[consumer_].end);
+        write_output(shared_, p_, work, rows_, warp());
+      } else {
+        release_queries();
+      }
+      release(&shared_.work_empty[works_.stage()]);
+    }
+    turn_.finish(warp());
+    if (threadIdx.x % kWarpSize == 0) wait_until_read<0>();
+  }
+
+ private:
+  using Work = FlashForwardSm90Work;
+
+  // Tiles of keys that only others see. It waits for them, too: a stage counts its readers, and one
+  // who left before the tile came would count among those of the tile before.
+  __device__ __forceinline__ void leave_out(int tiles) {
+#pragma unroll 1
+    for (; tiles > 0; --tiles) {
+      mbarrier_wait(&shared_.k_full[keys_.stage()], keys_.parity());
+      release(&shared_.k_empty[keys_.stage()]);
+      keys_.advance();
+      mbarrier_wait(&shared_.v_full[values_.stage()], values_.parity());
+      release(&shared_.v_empty[values_.stage()]);
+      values_.advance();
+    }
+  }
+
+  __device__ __forceinline__ void release_queries() {
+    release(&shared_.q_empty[queries_.stage()]);
+    queries_.advance();
+  }
+
+  // [perf] Of lane 0, so the compiler knows that it is the same in the whole warp.
+  __device__ __forceinline__ int warp() const {
+    if constexpr (!Traits::kRecomputesIndices) return warp_;
+    return __shfl_sync(kFullWarp, (thread_index() - Traits::kProducers) / kWarpSize, 0);
+  }
+
+  __device__ __forceinline__ DropoutRowBlock dropout_of(const Work& work) const {
+    const PhiloxKey key = Traits::kHasDropout ? p_.call.dropout.current_key() : PhiloxKey{};
+    return {p_.call.dropout, key, work.dropout_head, work.dropout_row_block + warp()};
+  }
+
+  // [3] to [6] Of the tiles of keys that the warpgroup sees; leaves the last product under way.
+  __device__ __forceinline__ void multiply_tiles(const Work& work, const SeenKeys& tiles) {
+    // [perf] What memory holds would be read again behind every barrier.
+    const int begin = tiles.begin, last = tiles.end - 1;
+    const int full_begin = tiles.full_begin, full_end = tiles.full_end;
+    const int turns_begin = work.turns_begin, turns_end = work.turns_end;
+    const auto is_full = [&](int tile) { return tile >= full_begin && tile < full_end; };
+    const auto has_turn = [&](int tile) { return tile >= turns_begin && tile < turns_end; };
+    // [perf] So the compiler knows that it is the same in the whole warp.
+    const bool is_part = kTrims && __all_sync(kFullWarp, tiles.ends_early) != 0;
+    const DropoutRowBlock dropout = dropout_of(work);
+    first_tile(work, dropout, begin, is_full(begin), has_turn(begin));
+    const int whole_end = is_part ? last : last + 1;
+    for (int tile = begin + 1; tile < whole_end; ++tile) {
+      next_tile(scores_, work, dropout, tile, is_full(tile), has_turn(tile), tile > begin + 1);
+    }
+    if constexpr (kTrims) {
+      if (is_part && last > begin) {
+        typename Rows::PartScores part;
+        next_tile(part, work, dropout, last, false, has_turn(last), last > begin + 1);
+      }
+    }
+    release_queries();
+    mbarrier_wait(&shared_.v_full[values_.stage()], values_.parity());
+    if (kTrims && is_part) {
+      rows_.template issue_output<kTrims>(values(), last > begin);
+    } else {
+      rows_.template issue_output<false>(values(), last > begin);
+    }
+  }
+
+  __device__ __forceinline__ void first_tile(const Work& work, const DropoutRowBlock& dropout,
+                                             int tile, bool is_full, bool has_turn) {
+    mbarrier_wait(&shared_.q_full[queries_.stage()], queries_.parity());
+    mbarrier_wait(&shared_.k_full[keys_.stage()], keys_.parity());
+    turn_.take(has_turn);
+    rows_.issue_scores(scores_, queries(), keys());
+    turn_.pass(has_turn);
+    rows_.draw(dropout, tile);
+    wgmma_wait<0>();
+    take_scores(scores_, work, tile, is_full);
+    rows_.begin_probs(scores_, p_.exponent_scale);
+  }
+
+  // S of a tile or of its first part, beside O of that before.
+  template <int kCount>
+  __device__ __forceinline__ void next_tile(float (&scores)[kCount], const Work& work,
+                                            const DropoutRowBlock& dropout, int tile, bool is_full,
+                                            bool has_turn, bool has_output) {
+    mbarrier_wait(&shared_.k_full[keys_.stage()], keys_.parity());
+    turn_.take(has_turn);
+    rows_.issue_scores(scores, queries(), keys());
+    mbarrier_wait(&shared_.v_full[values_.stage()], values_.parity());
+    rows_.template issue_output<false>(values(), has_output);
+    turn_.pass(has_turn);
+    rows_.draw(dropout, tile);
+    wgmma_wait<1>();
+    take_scores(scores, work, tile, is_full);
+    wgmma_wait<0>();
+    pin_registers(scores);
+    rows_.pin_output();
+    release(&shared_.v_empty[values_.stage()]);
+    values_.advance();
+    rows_.make_probs(scores, p_.exponent_scale);
+  }
+
+  // [4] `is_full`: all rows see all keys of the tile.
+  template <int kCount>
+  __device__ __forceinline__ void take_scores(float (&scores)[kCount], const Work& work, int tile,
+                                              bool is_full) {
+    pin_registers(scores);
+    release(&shared_.k_empty[keys_.stage()]);
+    keys_.advance();
+    if (is_full && p_.score_sign > 0) return;
+    if (p_.score_sign <= 0) rows_.apply_sign(scores, p_.score_sign);
+    if (!is_full) rows_.mask(scores, work.limits, tile * kBlockK);
+  }
+
+  __device__ __forceinline__ void finish_sums(const FlashForwardSm90Work& work) {
+    rows_.finish_sums(Traits::kHasDropout ? p_.call.dropout.keep_scale() : 1.0f,
+                      p_.call.lse + work.lse_row, work.rows);
+  }
+
+  __device__ __forceinline__ const T* queries() const {
+    return &shared_.q[queries_.stage()][0][consumer_ * 64][0];
+  }
+  __device__ __forceinline__ const T* keys() const { return &shared_.k[keys_.stage()][0][0][0]; }
+  __device__ __forceinline__ const T* values() const {
+    return &shared_.v[values_.stage()][0][0][0];
+  }
+
+  Shared& shared_;
+  const Params& p_;
+  int warp_, consumer_;
+  Rows rows_;
+  typename Rows::Scores scores_;
+  FlashForwardSm90Turn<Traits> turn_;
+  RingPosition<Shared::kWorks> works_;
+  RingPosition<Traits::kQueryStages> queries_;
+  RingPosition<Traits::kStages> keys_, values_;
+};
+
+}  // namespace strobe

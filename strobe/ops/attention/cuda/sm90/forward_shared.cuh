@@ -1,0 +1,58 @@
+#pragma once
+
+// What the warps of attention_forward_flash_sm90 (flash_forward.cuh) share. Each kind of tile has a
+// ring of stages with two barriers: it is "full" when its copy has arrived, and "empty" when all
+// consumer warps have done with it.
+
+#include "strobe/gpu/mbarrier.cuh"
+#include "strobe/gpu/reduce.cuh"
+#include "strobe/ops/attention/cuda/sm90/forward_traits.h"
+#include "strobe/ops/attention/cuda/sm90/forward_work.cuh"
+
+namespace strobe {
+
+template <class Traits>
+struct alignas(1024) FlashForwardSm90Shared {
+  using T = typename Traits::Element;
+  static constexpr int kStages = Traits::kStages, kQueryStages = Traits::kQueryStages;
+  static constexpr int kWorks = 2;  // tiles of queries handed out ahead
+
+  T q[kQueryStages][Traits::kPanels][Traits::kBlockQ][Traits::kColumns];
+  T k[kStages][Traits::kPanels][Traits::kBlockK][Traits::kColumns];
+  T v[kStages][Traits::kPanels][Traits::kBlockK][Traits::kColumns];
+  T out[Traits::kConsumerWarps][Traits::kOutPanels][Traits::kWarpRows][Traits::kColumns];
+  FlashForwardSm90Work work[kWorks];
+  Mbarrier work_full[kWorks], work_empty[kWorks];
+  Mbarrier q_full[kQueryStages], q_empty[kQueryStages];
+  Mbarrier k_full[kStages], k_empty[kStages], v_full[kStages], v_empty[kStages];
+  Mbarrier v_arrived[kStages];  // with foreign keys, which are to be cleared before it is full
+};
+
+template <class Traits>
+__device__ void init_barriers(FlashForwardSm90Shared<Traits>& shared, bool has_cleaner) {
+  constexpr int kWarps = Traits::kConsumerWarps;
+  for (int i = 0; i < shared.kWorks; ++i) {
+    mbarrier_init(&shared.work_full[i], 1);
+    mbarrier_init(&shared.work_empty[i], kWarps + (has_cleaner ? 2 : 1));  // and the loader
+  }
+  for (int i = 0; i < Traits::kQueryStages; ++i) {
+    mbarrier_init(&shared.q_full[i], 1);
+    mbarrier_init(&shared.q_empty[i], kWarps);
+  }
+  for (int i = 0; i < Traits::kStages; ++i) {
+    mbarrier_init(&shared.k_full[i], 1);
+    mbarrier_init(&shared.k_empty[i], kWarps);
+    mbarrier_init(&shared.v_full[i], 1);
+    mbarrier_init(&shared.v_empty[i], kWarps);
+    mbarrier_init(&shared.v_arrived[i], 1);
+  }
+  mbarrier_init_fence();
+}
+
+// The warp's arrival, when all its lanes have done with what the barrier guards.
+__device__ __forceinline__ void release(Mbarrier* barrier) {
+  __syncwarp();
+  if (threadIdx.x % kWarpSize == 0) mbarrier_arrive(barrier);
+}
+
+}  // namespace strobe
