@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Prints results files of a GPU as the tables of README.md, or writes them there.
 
-    bench/tables.py FILE...             the tables
+    bench/tables.py FILE...             the tables of their rows together
     bench/tables.py --update PAGE...    in each page, every table between two lines such as
-                                        <!-- bench/tables.py FILE --> and <!-- end -->
+                                        <!-- bench/tables.py FILE... --> and <!-- end -->
 
 FILE is what strobe bench --json and bench/peers/gpu_peers.py wrote, seen from the root of the
 repository. Each table holds rows of one op; an implementation has a column where the file has it.
@@ -17,6 +17,7 @@ import re
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 NAMES = {"cuda_standard": "standard", "cuda_flash_portable": "flash, portable",
+         "cuda_flash_sm90": "flash, Hopper",
          "torch_sdpa_flash": "FlashAttention-2",
          "torch_sdpa_cudnn": "cuDNN", "torch_sdpa_efficient": "memory-efficient",
          "torch_eager": "PyTorch, eager", "hf_gpt2_eager": "Hugging Face: eager",
@@ -82,8 +83,8 @@ def generate(rows):
                  list(dict.fromkeys(row["attention"] for row in rows)))
 
 
-def tables(path):
-    rows = [json.loads(text) for text in (ROOT / path).read_text().splitlines()]
+def tables(paths):
+    rows = [json.loads(text) for path in paths for text in (ROOT / path).read_text().splitlines()]
     makers = {"attention": attention, "train": train, "generate": generate}
     parts = []
     for op, make in makers.items():
@@ -95,9 +96,9 @@ def tables(path):
 
 def update(page):
     """Whatever stands between the two lines is made again."""
-    mark = r"(<!-- bench/tables\.py (\S+) -->\n).*?(<!-- end -->)"
+    mark = r"(<!-- bench/tables\.py (\S+(?: \S+)*) -->\n).*?(<!-- end -->)"
     text = pathlib.Path(page).read_text()
-    made = re.sub(mark, lambda m: f"{m[1]}\n{tables(m[2])}\n\n{m[3]}", text, flags=re.S)
+    made = re.sub(mark, lambda m: f"{m[1]}\n{tables(m[2].split())}\n\n{m[3]}", text, flags=re.S)
     pathlib.Path(page).write_text(made)
 
 
@@ -107,11 +108,11 @@ def main():
     parser.add_argument("paths", nargs="+", metavar="FILE")
     parser.add_argument("--update", action="store_true", help="the paths are pages")
     options = parser.parse_args()
-    for path in options.paths:
-        if options.update:
-            update(path)
-        else:
-            print(tables(path))
+    if not options.update:
+        print(tables(options.paths))
+        return
+    for page in options.paths:
+        update(page)
 
 
 if __name__ == "__main__":
