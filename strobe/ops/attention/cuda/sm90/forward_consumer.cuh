@@ -122,6 +122,7 @@ class FlashForwardSm90Consumer {
         leave_out(work.tile_end - work.seen[consumer_].end);
         write_output(shared_, p_, work, rows_, warp());
       } else {
+        mbarrier_wait(&shared_.q_full[queries_.stage()], queries_.parity());
         release_queries();
       }
       release(&shared_.work_empty[works_.stage()]);
@@ -133,8 +134,9 @@ class FlashForwardSm90Consumer {
  private:
   using Work = FlashForwardSm90Work;
 
-  // Tiles of keys that only others see. It waits for them, too: a stage counts its readers, and one
-  // who left before the tile came would count among those of the tile before.
+  // Tiles of keys that only others see. It waits for them, too, and for queries where it has no
+  // rows: a stage counts its readers, and one who left before the tile came would count among those
+  // of the tile before; and who has not seen a phase end may take the one before for the next.
   __device__ __forceinline__ void leave_out(int tiles) {
 #pragma unroll 1
     for (; tiles > 0; --tiles) {
