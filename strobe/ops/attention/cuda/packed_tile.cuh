@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "strobe/gpu/reduce.cuh"
+#include "strobe/ops/attention/cuda/attention_params.h"
 
 namespace strobe {
 
@@ -36,6 +37,22 @@ __device__ inline SequenceTile find_packed_tile(const int32_t* cu_seqlens, int s
     index -= __shfl_sync(kFullWarp, end, kWarpSize - 1);
   }
   return {};
+}
+
+// Where memory is laid out in tiles of `tile_rows` queries, a packed sequence's begin at
+// first_q / tile_rows + s, for any lengths in front of it: finds the sequence of tile `index`. A
+// tile behind the sequence's end belongs to it, too.
+template <class T>
+__device__ __forceinline__ SequenceTile find_query_tile(const AttentionCall<T>& call, int tile_rows,
+                                                        int index) {
+  // Clamped, as everywhere: what lies in device memory may lead nowhere outside the tensors.
+  const auto first_tile = [&](int s) { return device_sequence(call, s).first_q / tile_rows + s; };
+  int sequence = 0, end = call.sequences;
+  while (end - sequence > 1) {
+    const int middle = (sequence + end) / 2;
+    (first_tile(middle) <= index ? sequence : end) = middle;
+  }
+  return {sequence, index - first_tile(sequence)};
 }
 
 }  // namespace strobe

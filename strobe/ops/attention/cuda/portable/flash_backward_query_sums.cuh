@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include "strobe/ops/attention/cuda/packed_tile.cuh"
 #include "strobe/ops/attention/cuda/portable/flash_backward_config.cuh"
 #include "strobe/ops/attention/cuda/portable/flash_backward_fragments.cuh"
 #include "strobe/ops/attention/cuda/portable/flash_backward_load.cuh"
@@ -26,23 +27,15 @@ __global__ void __launch_bounds__(Config::kThreads) attention_backward_flash_que
   __shared__ __align__(128) unsigned char rows[kQuerySumRows * Config::kHeadDim * sizeof(T)];
   const int warp = static_cast<int>(threadIdx.x) / kWarpSize;
   const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
-  int tile = static_cast<int>(blockIdx.x) % params.query_sum_tiles;
+  const int sum_tile = static_cast<int>(blockIdx.x) % params.query_sum_tiles;
   const int head_row = static_cast<int>(blockIdx.x) / params.query_sum_tiles;
   const auto* sums =
       reinterpret_cast<const float4*>(params.query_sums + static_cast<int64_t>(blockIdx.x) *
                                                               kQuerySumRows * Config::kHeadDim) +
       warp * (kFragments * kWarpSize) + lane;
-  int sequence = head_row / params.heads_q;
-  if (params.is_packed()) {  // the last one whose tiles begin here or before
-    sequence = 0;
-    const auto first_tile = [&](int s) { return params.cu_seqlens_q[s] / kQuerySumRows + s; };
-    int end = params.sequences;
-    while (end - sequence > 1) {
-      const int middle = (sequence + end) / 2;
-      (first_tile(middle) <= tile ? sequence : end) = middle;
-    }
-    tile -= first_tile(sequence);
-  }
+  const auto [sequence, tile] = params.is_packed()
+                                    ? find_query_tile(params, kQuerySumRows, sum_tile)
+                                    : SequenceTile{head_row / params.heads_q, sum_tile};
   const AttentionDeviceSequence where = device_sequence(params, sequence);
   const int length = static_cast<int>(where.visibility.seq_q), first = tile * kQuerySumRows;
   if (first >= length) return;

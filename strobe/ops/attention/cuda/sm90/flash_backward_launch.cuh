@@ -33,7 +33,8 @@ template <class Config>
 void launch_backward_sm90(Context& ctx, const AttentionBackward& args,
                           FlashBackwardSm90Params<typename Config::T> params, int processors) {
   constexpr int kThreads = 256, kRowLanes = Config::kHeadDim <= 64 ? 8 : 16;
-  const int batches = params.call.is_packed() ? 1 : params.call.sequences;
+  const int batches =
+      params.call.is_packed() ? std::min(1, params.call.sequences) : params.call.sequences;
   launch(
       ctx,
       attention_backward_flash_sm90_statistics_kernel<typename Config::T, Config::kBlockQ,

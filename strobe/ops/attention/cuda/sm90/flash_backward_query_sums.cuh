@@ -6,9 +6,9 @@
 #include <cstdint>
 
 #include "strobe/gpu/tma.cuh"
+#include "strobe/ops/attention/cuda/packed_tile.cuh"
 #include "strobe/ops/attention/cuda/sm90/flash_backward_config.cuh"
 #include "strobe/ops/attention/cuda/sm90/flash_backward_rows.cuh"
-#include "strobe/ops/attention/cuda/sm90/flash_backward_statistics.cuh"
 
 namespace strobe {
 
@@ -81,10 +81,10 @@ __global__ void __launch_bounds__(128)
                                                     typename Config::Params params) {
   constexpr int kProductFloats = 64 * 8, kGroups = Config::kPartColumns / (4 * 8);
   const auto& call = params.call;
-  int tile = static_cast<int>(blockIdx.x) % params.query_tiles;
+  const int sum_tile = static_cast<int>(blockIdx.x) % params.query_tiles;
   const int head_row = static_cast<int>(blockIdx.x) / params.query_tiles;
-  const int sequence = call.is_packed() ? packed_query_sequence(call, Config::kBlockQ, tile)
-                                        : head_row / call.heads_q;
+  const auto [sequence, tile] = call.is_packed() ? find_query_tile(call, Config::kBlockQ, sum_tile)
+                                                 : SequenceTile{head_row / call.heads_q, sum_tile};
   const AttentionDeviceSequence where = device_sequence(call, sequence);
   const float factor = call.scale * (Config::kHasDropout ? call.dropout.keep_scale() : 1.0f);
   const float* sums = params.query_sums +

@@ -4,24 +4,10 @@
 
 #include "strobe/gpu/native.cuh"
 #include "strobe/gpu/reduce.cuh"
+#include "strobe/ops/attention/cuda/packed_tile.cuh"
 #include "strobe/ops/attention/cuda/sm90/flash_backward_params.h"
 
 namespace strobe {
-
-// The sequence that a tile of `tile_rows` queries of packed ones belongs to; `tile` becomes its
-// number there. A tile behind the sequence's end belongs to it, too.
-template <class T>
-__device__ __forceinline__ int packed_query_sequence(const AttentionCall<T>& call, int tile_rows,
-                                                     int& tile) {
-  const auto first_tile = [&](int s) { return call.cu_seqlens_q[s] / tile_rows + s; };
-  int sequence = 0, end = call.sequences;
-  while (end - sequence > 1) {
-    const int middle = (sequence + end) / 2;
-    (first_tile(middle) <= tile ? sequence : end) = middle;
-  }
-  tile -= first_tile(sequence);
-  return sequence;
-}
 
 // attention_backward_flash_sm90_statistics
 //
@@ -50,8 +36,8 @@ __global__ void __launch_bounds__(kThreads) attention_backward_flash_sm90_statis
   const int head = static_cast<int>(blockIdx.x) % call.heads_q;
   const int row_tile = static_cast<int>(blockIdx.x) / call.heads_q;
   const int first_tile = row_tile % params.query_tiles, batch = row_tile / params.query_tiles;
-  int tile = first_tile;
-  const int sequence = call.is_packed() ? packed_query_sequence(call, kBlockQ, tile) : batch;
+  const auto [sequence, tile] = call.is_packed() ? find_query_tile(call, kBlockQ, first_tile)
+                                                 : SequenceTile{batch, first_tile};
   const AttentionDeviceSequence where = device_sequence(call, sequence);
   const Span queries = where.visibility.queries;
   const int length = static_cast<int>(where.visibility.seq_q), lane = threadIdx.x % kLanes;
