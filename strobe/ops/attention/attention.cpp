@@ -186,7 +186,8 @@ bool has_aligned_rows(const Tensor& x) {
   constexpr uint64_t kAlignment = 16;
   bool is_aligned = reinterpret_cast<uintptr_t>(x.data) % kAlignment == 0;
   for (int d = 0; d < 3; ++d) {
-    is_aligned &= x.shape[d] <= 1 || x.strides[d] * size_of(x.dtype) % kAlignment == 0;
+    is_aligned &=
+        x.shape[d] <= 1 || (x.strides[d] >= 0 && x.strides[d] * size_of(x.dtype) % kAlignment == 0);
   }
   return is_aligned;
 }

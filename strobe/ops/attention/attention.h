@@ -120,7 +120,7 @@ struct AttentionProblem {
   bool has_padding = false;
   bool is_packed = false;
   // Rows of head_dim elements of q, k, v, out, and in a backward pass of dout, dq, dk and dv, all
-  // begin at multiples of 16 bytes.
+  // begin at multiples of 16 bytes, and no stride is negative.
   bool has_aligned_rows = true;
   bool needs_backward = false;    // a backward pass follows or is this
   bool is_decode = false;         // then seq_k is the capacity of the cache

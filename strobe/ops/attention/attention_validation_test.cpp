@@ -238,6 +238,17 @@ TEST_F(AttentionValidation, RowsRefuseInWords) {
       << dbias;
 }
 
+// Negative strides are right, but a GPU's copy engine does not take them.
+TEST_F(AttentionValidation, AlignedRows) {
+  EXPECT_TRUE(problem_of(ctx_, forward_).has_aligned_rows);
+  AttentionForward upside_down = forward_;
+  upside_down.k.strides[1] = -upside_down.k.strides[1];
+  EXPECT_FALSE(problem_of(ctx_, upside_down).has_aligned_rows);
+  AttentionBackward shifted = backward_;
+  shifted.dq.data = shifted.dq.as<float>() + 1;
+  EXPECT_FALSE(problem_of(ctx_, shifted).has_aligned_rows);
+}
+
 TEST_F(AttentionValidation, PackedSequences) {
   EXPECT_EQ(packed([](auto& a) { a.cu_seqlens_k = {}; }),
             "cu_seqlens_k is absent, packed sequences need both cu_seqlens_q and cu_seqlens_k");

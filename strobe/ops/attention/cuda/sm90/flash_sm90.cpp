@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <initializer_list>
 
+#include "strobe/ops/attention/cuda/make_params.h"
 #include "strobe/ops/attention/cuda/portable/flash_portable.h"
 
 namespace strobe {
@@ -27,6 +28,16 @@ const Sm90Variant<AttentionBackward>* backward_variant(const AttentionProblem& p
   return find_variant(flash_backward_sm90_variants(), p.dtype, p.head_dim);
 }
 
+// Empty where blocks can count the tiles of all heads in 32 bits.
+std::string why_not_tiles(const AttentionProblem& p) {
+  constexpr int64_t kMost = int64_t{1} << 30, kLeastRows = 64;
+  const int64_t rows = std::max(p.seq_q, p.seq_k);
+  const int64_t tiles = most_tiles(rows, p.batch, kLeastRows, p.is_packed) * p.heads_q;
+  if (tiles <= kMost) return "";
+  return fmt::format("takes up to {} tiles of {} rows in all heads, not {}", kMost, kLeastRows,
+                     tiles);
+}
+
 std::string why_not(const AttentionProblem& p, const Device& device) {
   std::string reason = why_not_cuda(device, kCapability);
   if (!reason.empty()) return reason;
@@ -49,7 +60,12 @@ std::string why_not(const AttentionProblem& p, const Device& device) {
     return fmt::format("head_dim is {}, compiled are those up to {}", p.head_dim,
                        largest->head_dim);
   }
-  if (!p.has_aligned_rows) return "rows do not all begin at multiples of 16 bytes";
+  if (!p.has_aligned_rows) {
+    return "rows do not all begin at multiples of 16 bytes, or strides are negative";
+  }
+  reason = why_not_lengths(p);
+  if (reason.empty()) reason = why_not_tiles(p);
+  if (!reason.empty()) return reason;
   if (!p.needs_backward || backward_variant(p) != nullptr) return "";
   return why_not_flash_backward(p, PortableArch::sm80, info);
 }
