@@ -43,8 +43,8 @@ function(strobe_architectures result arch)
 endfunction()
 
 # strobe_add_variants(<target> KERNEL <launcher> HEADER <its .cuh> ARGUMENTS <struct> ARCHES <arch>…
-# [LARGEST_HEAD_DIM <n>]): compiles the variants into the target and writes variants/<launcher>.inc, rows of {dtype,
-# head_dim, arch, &launcher<…>}; those of sm90 without arch.
+# [LARGEST_HEAD_DIM <n>]): compiles the variants into the target and writes
+# variants/<launcher>.inc, rows of {dtype, head_dim, arch, &launcher<…>}; those of sm90 without arch.
 function(strobe_add_variants target)
   cmake_parse_arguments(PARSE_ARGV 1 ARG "" "KERNEL;HEADER;ARGUMENTS;LARGEST_HEAD_DIM" "ARCHES")
   set(rows "")

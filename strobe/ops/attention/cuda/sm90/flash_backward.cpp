@@ -1,4 +1,3 @@
-#include <algorithm>
 #include <initializer_list>
 
 #include "strobe/ops/attention/cuda/sm90/flash_backward_plan.h"
@@ -15,7 +14,8 @@ std::span<const Sm90Variant<AttentionBackward>> flash_backward_sm90_variants() {
 
 int64_t flash_backward_sm90_workspace_bytes(const AttentionProblem& p) {
   const auto* variant = find_variant(flash_backward_sm90_variants(), p.dtype, p.head_dim);
-  return FlashBackwardSm90Plan(p, variant->head_dim, cuda_info().multiprocessors).bytes();
+  constexpr int kAnyProcessors = 1;  // memory does not depend on their number
+  return FlashBackwardSm90Plan(p, variant->head_dim, kAnyProcessors).bytes();
 }
 
 }  // namespace strobe

@@ -52,7 +52,8 @@ __device__ void init_barriers(typename Config::Shared& shared) {
 // Steps       [1] take an item  [2] load  [3] S = K Qᵀ, dP = V dOᵀ  [4] mask, P  [5] dropout, dS
 //             [6] dV += (Z∘P)ᵀ dO, dK += dSᵀ Q  [7] dS K  [8] to the sums of all blocks
 //             [9] scale, round, write dk, dv
-// Requires    sm_90a; 16-bit types; D in {64, 96, 128}; aligned rows           (checked in why_not)
+// Requires    sm_90a; 16-bit types; D a multiple of 8 up to kHeadDim, the columns behind it arrive
+//             as zeros; rows begin at multiples of 16 bytes; no bias          (checked in why_not)
 // Numerics    S, P, dP, dS and sums in f32; Z∘P and dS rounded to the input type before [6];
 //             exponents in base 2 with scale·log2e folded in
 // Cost        10·B·Hq·Tq·Tk·D FLOP, half if causal; adds Tk/128 times 4 bytes per element of dq
