@@ -67,7 +67,8 @@ __device__ __forceinline__ void set_backward_sm90_work(FlashBackwardSm90Work& wo
   work.batch = sequence.batch;
   work.key_tile = place.tile;
   work.first_key_row = sequence.first_k + first;
-  work.key_rows = min(static_cast<int>(sequence.visibility.seq_k) - first, kBackwardKeys);
+  const int rows_left = static_cast<int>(sequence.visibility.seq_k) - first;
+  work.key_rows = max(min(rows_left, kBackwardKeys), 0);
   work.first_query_row = sequence.first_q;
   work.query_rows = static_cast<int>(sequence.visibility.seq_q);
   work.first_query_tile =
