@@ -23,9 +23,13 @@ const Sm90Variant<AttentionForward>* forward_variant(DType dtype, int64_t head_d
   return find_variant(flash_forward_sm90_variants(), dtype, head_dim);
 }
 // Null where the portable kernel is called for, which adds up dq in a fixed order if that is asked.
+const Sm90Variant<AttentionBackward>* backward_variant(DType dtype, int64_t head_dim,
+                                                       bool is_deterministic) {
+  if (is_deterministic) return nullptr;
+  return find_variant(flash_backward_sm90_variants(), dtype, head_dim);
+}
 const Sm90Variant<AttentionBackward>* backward_variant(const AttentionProblem& p) {
-  if (p.is_deterministic) return nullptr;
-  return find_variant(flash_backward_sm90_variants(), p.dtype, p.head_dim);
+  return backward_variant(p.dtype, p.head_dim, p.is_deterministic);
 }
 
 // Empty where blocks can count the tiles of all heads in 32 bits.
@@ -85,7 +89,7 @@ void forward(Context& ctx, const AttentionForward& args) {
 }
 
 void backward(Context& ctx, const AttentionBackward& args) {
-  const auto* variant = backward_variant(problem_of(ctx, args));
+  const auto* variant = backward_variant(args.q.dtype, args.q.shape[3], ctx.is_deterministic());
   if (variant != nullptr) {
     variant->launch(ctx, args);
   } else {
