@@ -3,6 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <exception>
+#include <string>
+#include <thread>
+#include <vector>
 
 #include "strobe/ops/attention/attention_testing.h"
 
@@ -123,6 +127,32 @@ TEST(Attention, RowsAtOddAddressesConformOrAreRefused) {
           << error.what();
       EXPECT_NE(ctx.device().kind, DeviceKind::cpu);
     }
+  };
+  for_all_implementations(lines, body);
+}
+
+// Attention may be the first that a thread asks of the device.
+TEST(Attention, AnotherThreadMayStartIt) {
+  const std::vector<std::string> lines = {
+      "b=1 tq=70 tk=97 hq=2 hkv=1 d=64 dtype=bf16 mask=causal padding=0 bias=0 p=0 packed=0 "
+      "layout=0 threads=1 seed=7",
+      "b=1 tq=40 tk=40 hq=1 hkv=1 d=32 dtype=f32 mask=full padding=0 bias=0 p=0 packed=0 layout=0 "
+      "threads=1 seed=8"};
+  const auto body = [](const AttentionImpl&, Context& ctx, const AttentionCase& c,
+                       const AttentionData& data) {
+    AttentionTensors tensors(ctx, c, data);
+    std::string error;
+    std::thread([&] {
+      try {
+        attention_forward(ctx, tensors.forward);
+        attention_backward(ctx, tensors.backward);
+        ctx.synchronize();
+      } catch (const std::exception& e) {
+        error = e.what();
+      }
+    }).join();
+    EXPECT_EQ(error, "");
+    expect_as_good_as_plain(tensors.take_outputs(), c, data);
   };
   for_all_implementations(lines, body);
 }
