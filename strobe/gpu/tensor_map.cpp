@@ -27,7 +27,7 @@ EncodeFunction encode_function() {
 
 CUtensorMap make_tensor_map(const BoxedTensor& tensor) {
   static const auto encode = encode_function();
-  // The driver's function asks for a context, which a thread gets from its first use of the runtime.
+  // The driver's function needs a context, which a thread has from its first use of the runtime.
   thread_local const cudaError_t bound = cudaFree(nullptr);
   cuda_check(bound, "choosing a GPU");
   constexpr int kRank = 4;
