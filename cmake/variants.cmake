@@ -42,11 +42,11 @@ function(strobe_architectures result arch)
   set(${result} ${list} PARENT_SCOPE)
 endfunction()
 
-# strobe_add_variants(<target> KERNEL <launcher> HEADER <its .cuh> ARGUMENTS <struct> ARCHES <arch>…
-# [LARGEST_HEAD_DIM <n>]): compiles the variants into the target and writes
-# variants/<launcher>.inc, rows of {dtype, head_dim, arch, &launcher<…>}; those of sm90 without arch.
+# strobe_add_variants(<target> KERNEL <launcher> HEADER <its .cuh> ARGUMENTS <struct> ARCHES
+# <arch>…): compiles the variants into the target and writes variants/<launcher>.inc, rows of
+# {dtype, head_dim, arch, &launcher<…>}; those of sm90 without arch.
 function(strobe_add_variants target)
-  cmake_parse_arguments(PARSE_ARGV 1 ARG "" "KERNEL;HEADER;ARGUMENTS;LARGEST_HEAD_DIM" "ARCHES")
+  cmake_parse_arguments(PARSE_ARGV 1 ARG "" "KERNEL;HEADER;ARGUMENTS" "ARCHES")
   set(rows "")
   foreach(ARCH IN LISTS ARG_ARCHES)
     strobe_architectures(architectures ${ARCH})
@@ -78,9 +78,6 @@ function(strobe_add_variants target)
     foreach(dtype IN LISTS STROBE_GPU_DTYPES_${ARCH})
       set(TYPE ${STROBE_GPU_TYPE_${dtype}})
       foreach(HEAD_DIM IN LISTS STROBE_GPU_HEAD_DIMS_${ARCH})
-        if(ARG_LARGEST_HEAD_DIM AND HEAD_DIM GREATER ARG_LARGEST_HEAD_DIM)
-          continue()
-        endif()
         set(source ${CMAKE_CURRENT_BINARY_DIR}/variants/${name}_${dtype}_d${HEAD_DIM}.cu)
         configure_file(${PROJECT_SOURCE_DIR}/cmake/variant.cu.in ${source} @ONLY)
         target_sources(${object} PRIVATE ${source})

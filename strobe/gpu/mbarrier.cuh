@@ -67,16 +67,28 @@ class RingPosition {
       parity_ ^= 1;
     }
   }
-  __device__ __forceinline__ RingPosition before() const {
-    RingPosition position;
-    position.stage_ = stage_ == 0 ? kStages - 1 : stage_ - 1;
-    position.parity_ = stage_ == 0 ? parity_ ^ 1 : parity_;
-    return position;
-  }
 
  private:
   int stage_ = 0;
   uint32_t parity_ = 0;
+};
+
+// The same in one register instead of two, and with an instruction or two more for each question.
+template <int kStages>
+class NarrowRingPosition {
+ public:
+  __device__ __forceinline__ int stage() const { return at_ < kStages ? at_ : at_ - kStages; }
+  __device__ __forceinline__ uint32_t parity() const { return at_ < kStages ? 0 : 1; }
+  __device__ __forceinline__ void advance() { at_ = at_ == kRounds - 1 ? 0 : at_ + 1; }
+  __device__ __forceinline__ NarrowRingPosition before() const {
+    NarrowRingPosition position;
+    position.at_ = at_ == 0 ? kRounds - 1 : at_ - 1;
+    return position;
+  }
+
+ private:
+  static constexpr int kRounds = 2 * kStages;  // once with parity 0, once with parity 1
+  int at_ = 0;
 };
 
 }  // namespace strobe

@@ -48,6 +48,12 @@ __device__ __forceinline__ void load_bulk(void* to, const void* from, uint32_t b
       : "memory");
 }
 
+__device__ __forceinline__ void store_bulk(void* to, const void* from, uint32_t bytes) {
+  asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(to),
+               "r"(shared_address(from)), "r"(bytes)
+               : "memory");
+}
+
 // A multiple of 16 bytes, of f32 that are added to what lies in global memory, each atomically.
 __device__ __forceinline__ void add_bulk(float* to, const float* from, uint32_t bytes) {
   asm volatile(
@@ -71,6 +77,12 @@ __device__ __forceinline__ void wait_until_read() {
 template <int kPending>
 __device__ __forceinline__ void wait_until_written() {
   asm volatile("cp.async.bulk.wait_group %0;" ::"n"(kPending) : "memory");
+}
+
+// Orders this thread's accesses of global memory before copies that are started later, by it or by
+// who waits for it.
+__device__ __forceinline__ void fence_async_proxy_global() {
+  asm volatile("fence.proxy.async.global;" ::: "memory");
 }
 
 // Shows what this thread wrote to shared memory to the copy engine and to wgmma. A barrier with who

@@ -6,6 +6,7 @@
 #include "strobe/ops/attention/cuda/sm90/flash_backward_consumer.cuh"
 #include "strobe/ops/attention/cuda/sm90/flash_backward_load.cuh"
 #include "strobe/ops/attention/cuda/sm90/flash_backward_query_sums.cuh"
+#include "strobe/ops/attention/cuda/sm90/flash_backward_roles.cuh"
 
 namespace strobe {
 
@@ -14,7 +15,8 @@ __device__ void init_barriers(typename Config::Shared& shared) {
   const auto init = [](auto& barriers, uint32_t arrivals) {
     for (Mbarrier& barrier : barriers) mbarrier_init(&barrier, arrivals);
   };
-  constexpr int kOtherUsers = 2;  // of an item: adder, cleaner
+  constexpr int kOtherUsers = Config::kHasRoles ? 1 : 2;               // of an item: cleaner, adder
+  constexpr int kWarps = Config::kConsumerWarps / Config::kConsumers;  // of one
   init(shared.work_full, 1);
   init(shared.work_empty, Config::kConsumerWarps + kOtherUsers);
   init(shared.keys_full, 1);
@@ -26,10 +28,14 @@ __device__ void init_barriers(typename Config::Shared& shared) {
   init(shared.dout_full, 1);
   init(shared.dout_raw, 1);
   init(shared.dout_empty, Config::kConsumerWarps);
-  mbarrier_init(&shared.dscores_full, Config::kConsumerWarps);
+  mbarrier_init(&shared.dscores_full, Config::kHasRoles ? kWarps : Config::kConsumerWarps);
   mbarrier_init(&shared.dscores_empty, Config::kConsumerWarps);
-  init(shared.sums_full, Config::kConsumerWarps / Config::kConsumers);
-  init(shared.sums_empty, 1);
+  if constexpr (Config::kHasRoles) {
+    mbarrier_init(&shared.handed_on.probs_full, kWarps);
+  } else {
+    init(shared.handed_on.sums_full, kWarps);
+    init(shared.handed_on.sums_empty, 1);
+  }
   mbarrier_init_fence();
 }
 
@@ -46,9 +52,10 @@ __device__ void init_barriers(typename Config::Shared& shared) {
 //             transposed scores, so that P and dS are left operands as they lie in registers; dS K
 //             needs the keys of both, and goes through shared memory to f32 sums of all blocks,
 //             of which another kernel makes dq. Warps of the first warpgroup: one loads, one adds
-//             to those sums, one clears rows of padding
-// Shared      K, V, one or two more of those · Q, dO and statistics, two steps · dS · dS K · items,
-//             barriers; 128-byte swizzle                                         (struct Shared)
+//             to those sums, one clears rows of padding. Above D = 128, items have 64 keys, one
+//             consumer makes S and dV, the other dP and dK, and they add dS K from registers
+// Shared      K, V, up to D = 128 one or two more of those · Q, dO and statistics, two steps · dS ·
+//             dS K, or P for the other consumer · items, barriers; 128-byte swizzle (struct Shared)
 // Steps       [1] take an item  [2] load  [3] S = K Qᵀ, dP = V dOᵀ  [4] mask, P  [5] dropout, dS
 //             [6] dV += (Z∘P)ᵀ dO, dK += dSᵀ Q  [7] dS K  [8] to the sums of all blocks
 //             [9] scale, round, write dk, dv
@@ -56,7 +63,7 @@ __device__ void init_barriers(typename Config::Shared& shared) {
 //             as zeros; rows begin at multiples of 16 bytes; no bias          (checked in why_not)
 // Numerics    S, P, dP, dS and sums in f32; Z∘P and dS rounded to the input type before [6];
 //             exponents in base 2 with scale·log2e folded in
-// Cost        10·B·Hq·Tq·Tk·D FLOP, half if causal; adds Tk/128 times 4 bytes per element of dq
+// Cost        10·B·Hq·Tq·Tk·D FLOP, half if causal; adds Tk/kBlockK times 4 bytes per element of dq
 template <class Config>
 __global__ void __launch_bounds__(Config::kThreads, 1)
     attention_backward_flash_sm90_kernel(const __grid_constant__ typename Config::Params params) {
@@ -70,14 +77,18 @@ __global__ void __launch_bounds__(Config::kThreads, 1)
   const int warpgroup = static_cast<int>(threadIdx.x) / Config::kWarpgroup;
   if (warpgroup > 0) {
     take_registers<Config::kConsumerRegisters>();
-    FlashBackwardSm90Consumer<Config>(params, shared, warpgroup - 1).run();
+    using Consumer = std::conditional_t<Config::kHasRoles, FlashBackwardSm90RoleConsumer<Config>,
+                                        FlashBackwardSm90Consumer<Config>>;
+    Consumer(params, shared, warpgroup - 1).run();
     return;
   }
   give_up_registers<Config::kProducerRegisters>();
   switch (static_cast<int>(threadIdx.x) / kWarpSize) {
     case Config::kLoader: FlashBackwardSm90Loader<Config>(params, shared).run(); break;
     case Config::kAdder:
-      if (threadIdx.x % kWarpSize == 0) FlashBackwardSm90Adder<Config>(params, shared).run();
+      if constexpr (!Config::kHasRoles) {
+        if (threadIdx.x % kWarpSize == 0) FlashBackwardSm90Adder<Config>(params, shared).run();
+      }
       break;
     case Config::kCleaner: FlashBackwardSm90Cleaner<Config>(shared, params.call.group).run(); break;
     default: break;

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <type_traits>
+
 #include "strobe/gpu/mbarrier.cuh"
 #include "strobe/gpu/reduce.cuh"
 #include "strobe/ops/attention/cuda/sm90/flash_backward_params.h"
@@ -15,42 +17,57 @@ struct FlashBackwardSm90 {
   using Params = FlashBackwardSm90Params<T>;
   static constexpr int kHeadDim = kHeadDim_;
   static constexpr bool kHasDropout = kHasDropout_;
-  static constexpr int kBlockQ = flash_backward_sm90_block_q(kHeadDim), kBlockK = kBackwardKeys;
+  static constexpr int kBlockQ = flash_backward_sm90_block_q(kHeadDim);
+  static constexpr int kBlockK = flash_backward_sm90_block_k(kHeadDim);
+  // One consumer makes dV, the other dK; else each makes both, of half of the keys.
+  static constexpr bool kHasRoles = flash_backward_sm90_has_roles(kHeadDim);
 
   static constexpr int kConsumers = 2, kWarpgroup = 128, kConsumerWarps = 8;
   static constexpr int kThreads = kWarpgroup * (1 + kConsumers);
-  static constexpr int kConsumerRegisters = kHeadDim == 96 ? 232 : 240;
-  static constexpr int kProducerRegisters = kHeadDim == 96 ? 40 : 24;
-  // Warps of the first warpgroup.
+  static constexpr int kConsumerRegisters = 232;
+  static constexpr int kProducerRegisters = 40;
+  // Warps of the first warpgroup; where consumers have roles, they add from registers themselves.
   enum Role { kLoader, kAdder, kCleaner };
 
   static constexpr int kColumns = 64;  // of a panel, a row of which has 128 bytes
   static constexpr int kPanels = (kHeadDim + kColumns - 1) / kColumns;
 
   // Each warpgroup makes a part of a step's dS K: 64 rows, or half of the 64 rows' columns, which
-  // is a panel or half of one.
+  // is one or two panels.
   static constexpr bool kSplitsRows = kBlockQ == 128;
   static constexpr int kPartColumns = kSplitsRows ? kHeadDim : kPanels * kColumns / 2;
   static constexpr int kPartFloats = 64 * kPartColumns;
-  static_assert(kPartColumns == 64);
-  static_assert(kSplitsRows ? kPanels == 1 : kBlockQ == 64 && kPanels == 2);
+  static constexpr int kTileFloats = kConsumers * kPartFloats;
+  static_assert(kPartColumns % 64 == 0 && (kSplitsRows ? kPanels == 1 : kBlockQ == 64));
 
   static constexpr uint32_t kQueryBytes = kBlockQ * kPanels * kColumns * sizeof(T);
   static constexpr uint32_t kKeyBytes = kBlockK * kPanels * kColumns * sizeof(T);
   static constexpr uint32_t kStatisticsBytes = 2 * kBlockQ * sizeof(float);
   static constexpr uint32_t kPartBytes = kPartFloats * sizeof(float);
   static constexpr int kStages = 2;  // of q, and of dout with its statistics
-  // Of an item v, and then k: with four, the next item's come ahead; with three, its k waits.
-  static constexpr int kKeyBuffers = kPanels == 1 ? 4 : 3;
+  // Of an item v, and then k: with four, the next item's come ahead; with three, its k waits; with
+  // two, both.
+  static constexpr int kKeyBuffers = kHasRoles ? 2 : kPanels == 1 ? 4 : 3;
   static constexpr int kWorkStages = 3;
+
+  // What a consumer hands on in the order of fragments: its part of dS K to the adder, or P to the
+  // other consumer.
+  struct QuerySums {
+    float query_sums[kConsumers][kPartFloats];
+    Mbarrier sums_full[kConsumers], sums_empty[kConsumers];
+  };
+  struct Probs {
+    float probs[kBlockQ * kBlockK];
+    Mbarrier probs_full;
+  };
 
   struct Shared {
     T keys[kKeyBuffers][kPanels][kBlockK][kColumns];
     T q[kStages][kPanels][kBlockQ][kColumns];
     T dout[kStages][kPanels][kBlockQ][kColumns];
     T dscores[kBlockQ / kColumns][kBlockK][kColumns];  // dSᵀ: columns are queries
-    float query_sums[kConsumers][kPartFloats];
-    float statistics[kStages][2][kBlockQ];
+    std::conditional_t<kHasRoles, Probs, QuerySums> handed_on;
+    alignas(16) float statistics[kStages][2][kBlockQ];
     FlashBackwardSm90Work work[kWorkStages];
     Mbarrier work_full[kWorkStages], work_empty[kWorkStages];
     // "raw": has arrived, but with rows that the cleaner has to clear.
@@ -58,7 +75,6 @@ struct FlashBackwardSm90 {
     Mbarrier q_full[kStages], q_raw[kStages], q_empty[kStages];
     Mbarrier dout_full[kStages], dout_raw[kStages], dout_empty[kStages];
     Mbarrier dscores_full, dscores_empty;
-    Mbarrier sums_full[kConsumers], sums_empty[kConsumers];
   };
   static constexpr int kAlignment = 1024;
   static constexpr int kSharedBytes = sizeof(Shared) + kAlignment;

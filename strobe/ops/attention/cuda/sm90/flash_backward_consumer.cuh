@@ -36,10 +36,11 @@ class FlashBackwardSm90Consumer {
     if (!wait_for_work(work_)) return;
     wait_for_keys(keys_);
     wait_for_queries(0);
-    issue_scores(keys_.stage(), 0);
+    issue_scores(keys_stage(), 0);
     wait_for_keys(values());
     tile_ = work().step_begin;
-    finish_scores(true);
+    mbarrier_wait(&shared_.dout_full[0], 0);
+    finish_scores();
     for (bool is_first = true;;) {
       // P and dP of the step are there. No product is under way here, nor may one be: ptxas does
       // not follow them round a loop.
@@ -65,29 +66,32 @@ class FlashBackwardSm90Consumer {
       if (has_next) wait_for_queries(step_ + 1);
       mbarrier_wait(&shared_.dscores_full, step_ % 2);
       float query_sums[kPartColumns / 2];
-      issue_query_sums(query_sums);  // [7]
-      wgmma_wait<1>();               // dV, dK
+      issue_query_sums(query_sums, Config::kSplitsRows ? 0 : part_ * kPartColumns);  // [7]
+      wgmma_wait<1>();                                                               // dV, dK
       pin_operands(probs16_);
       pin_operands(dscores16_);
       release(&shared_.dout_empty[stage(step_)]);
       release(&shared_.q_empty[stage(step_)]);
-      // [perf] Not in a branch, where ptxas would have products wait; after the last step of all,
-      // of no use.
-      issue_scores(next_keys.stage(), stage(step_ + 1));  // [3]
-      wgmma_wait<1>();                                    // dS K
-      pin_registers(query_sums);
-      release(&shared_.dscores_empty);
-      if (is_last) release(&shared_.keys_empty[keys_.stage()]);
-      give_query_sums(query_sums);
-
       const auto item = work_;
+      const auto item_keys = keys_;
       work_ = next_work;
       keys_ = next_keys;
       ++step_;
       head_ = is_last ? 0 : is_last_tile ? head_ + 1 : head_;
       tile_ = is_last_tile ? work().step_begin : tile_ + 1;
-      if (is_last && has_next) wait_for_keys(values());
-      finish_scores(has_next);
+      if (has_next) {
+        if (is_last) wait_for_keys(values());
+        mbarrier_wait(&shared_.dout_full[stage(step_)], parity(step_));
+      }
+      // [perf] Not in a branch, where ptxas would have products wait; after the last step of all,
+      // of no use.
+      issue_scores(keys_stage(), stage(step_));  // [3]
+      wgmma_wait<1>();                           // dS K
+      pin_registers(query_sums);
+      release(&shared_.dscores_empty);
+      if (is_last) release(&shared_.keys_empty[item_keys.stage()]);
+      give_query_sums(query_sums);
+      finish_scores();
       is_first = is_last;
       if (!is_last) continue;
       write_sums(shared_.work[item.stage()]);  // [9]
@@ -96,7 +100,7 @@ class FlashBackwardSm90Consumer {
     }
   }
 
- private:
+ protected:
   using Operands = uint32_t[Config::kBlockQ / 16][4];  // left ones, of 16 queries each
   static __device__ __forceinline__ void pin_operands(Operands& operands) {
 #pragma unroll
@@ -106,6 +110,11 @@ class FlashBackwardSm90Consumer {
   static constexpr int kBlockQ = Config::kBlockQ, kHeadDim = Config::kHeadDim;
   static constexpr int kPartColumns = Config::kPartColumns;
   static constexpr int kWarpKeys = 16, kPartKeys = 64;
+
+  // Of the warpgroup's keys, in the tile.
+  __device__ __forceinline__ int first_key() const {
+    return Config::kHasRoles ? 0 : part_ * kPartKeys;
+  }
 
   static __device__ int lane() { return thread_index() % kWarpSize; }
   static __device__ int thread() { return thread_index() % Config::kWarpgroup; }
@@ -117,11 +126,17 @@ class FlashBackwardSm90Consumer {
     if (lane() == 0) mbarrier_arrive(empty);
   }
 
-  using Keys = RingPosition<Config::kKeyBuffers>;
-  using Items = RingPosition<Config::kWorkStages>;
+  using Keys = NarrowRingPosition<Config::kKeyBuffers>;
+  using Items = NarrowRingPosition<Config::kWorkStages>;
   __device__ __forceinline__ const Work& work() const { return shared_.work[work_.stage()]; }
   // An item's values lie in front of its keys.
   __device__ __forceinline__ Keys values() const { return keys_.before(); }
+  // [perf] With room for one item, what descriptors are made of is known when this is compiled.
+  static constexpr bool kHoldsOneItem = Config::kKeyBuffers == 2;
+  __device__ __forceinline__ int keys_stage() const { return kHoldsOneItem ? 1 : keys_.stage(); }
+  __device__ __forceinline__ int values_stage() const {
+    return kHoldsOneItem ? 0 : values().stage();
+  }
 
   // False: there is no more.
   __device__ __forceinline__ bool wait_for_work(const Items& at) {
@@ -145,39 +160,38 @@ class FlashBackwardSm90Consumer {
 #pragma unroll
     for (int step = 0; step < kHeadDim / 16; ++step) {
       const int panel = step / 4;
-      wgmma_m64k16<T>(scores_,
-                      swizzled_operand(shared_.keys[keys_stage][panel][part_ * kPartKeys]) +
-                          step % 4 * kStepAlongRow,
-                      swizzled_operand(shared_.q[q_stage][panel]) + step % 4 * kStepAlongRow,
-                      step > 0);
+      wgmma_m64k16<T>(
+          scores_,
+          swizzled_operand(shared_.keys[keys_stage][panel][first_key()]) + step % 4 * kStepAlongRow,
+          swizzled_operand(shared_.q[q_stage][panel]) + step % 4 * kStepAlongRow, step > 0);
     }
     wgmma_commit();
   }
 
   // [3] and [4]: S of the step is under way, P and dP come of it.
-  __device__ __forceinline__ void finish_scores(bool is_there) {
-    if (is_there) mbarrier_wait(&shared_.dout_full[stage(step_)], parity(step_));
-    // [perf] With dropout, P is made before there is a dP to be held in registers.
-    if constexpr (!Config::kHasDropout) issue_dprobs();
-    wgmma_wait<Config::kHasDropout ? 0 : 1>();
+  __device__ __forceinline__ void finish_scores() {
+    // [perf] With dropout and 128 queries, registers hold no dP while P is made.
+    constexpr bool kWaits = Config::kHasDropout && kBlockQ == 128;
+    if constexpr (!kWaits) issue_dprobs(stage(step_));
+    wgmma_wait<kWaits ? 0 : 1>();
     pin_registers(scores_);
     make_probs();
-    if constexpr (Config::kHasDropout) issue_dprobs();
+    if constexpr (kWaits) issue_dprobs(stage(step_));
     wgmma_wait<0>();
     pin_registers(dprobs_);
   }
 
   // dP = V dOᵀ
-  __device__ __forceinline__ void issue_dprobs() {
+  __device__ __forceinline__ void issue_dprobs(int dout_stage) {
     wgmma_fence();
 #pragma unroll
     for (int step = 0; step < kHeadDim / 16; ++step) {
       const int panel = step / 4;
-      wgmma_m64k16<T>(
-          dprobs_,
-          swizzled_operand(shared_.keys[values().stage()][panel][part_ * kPartKeys]) +
-              step % 4 * kStepAlongRow,
-          swizzled_operand(shared_.dout[stage(step_)][panel]) + step % 4 * kStepAlongRow, step > 0);
+      wgmma_m64k16<T>(dprobs_,
+                      swizzled_operand(shared_.keys[values_stage()][panel][first_key()]) +
+                          step % 4 * kStepAlongRow,
+                      swizzled_operand(shared_.dout[dout_stage][panel]) + step % 4 * kStepAlongRow,
+                      step > 0);
     }
     wgmma_commit();
   }
@@ -208,13 +222,13 @@ class FlashBackwardSm90Consumer {
   }
 
   // [7] The warpgroup's part of dS K.
-  __device__ __forceinline__ void issue_query_sums(float (&sums)[kPartColumns / 2]) {
+  __device__ __forceinline__ void issue_query_sums(float (&sums)[Config::kColumns / 2],
+                                                   int key_column) {
     const int query_panel = Config::kSplitsRows ? part_ : 0;
-    const int key_column = Config::kSplitsRows ? 0 : part_ * kPartColumns;
     const uint64_t dscores = swizzled_operand(shared_.dscores[query_panel]);
     const uint64_t keys =
-        swizzled_operand(shared_.keys[keys_.stage()][key_column / Config::kColumns]) +
-        key_column % Config::kColumns / 16 * kStepAlongRow;
+        swizzled_operand(shared_.keys[keys_stage()][key_column / Config::kColumns],
+                         Config::kBlockK * Config::kColumns * sizeof(T));
     wgmma_fence();
 #pragma unroll
     for (int step = 0; step < Config::kBlockK / 16; ++step) {
@@ -242,7 +256,8 @@ class FlashBackwardSm90Consumer {
     // [perf] Masked only now, because a branch ends what ptxas schedules at a time: otherwise it
     // moves the wait for dP in front of the exponentials.
     const int first = tile_ * kBlockQ;
-    if (first < work().seen_begin[part_] || first + kBlockQ > work().seen_end[part_]) {
+    if (first < work().seen_begin[first_key() / kPartKeys] ||
+        first + kBlockQ > work().seen_end[first_key() / kPartKeys]) {
       hide(work(), first);
     }
   }
@@ -250,8 +265,7 @@ class FlashBackwardSm90Consumer {
   __device__ __forceinline__ void drop() {
     const DropoutColumns<true> dropout(params_.call.dropout);
     const uint32_t head = work().dropout_head + work().key_head * params_.call.group + head_;
-    const uint32_t key_block =
-        (work().key_tile * Config::kBlockK + part_ * kPartKeys) / 16 + warp();
+    const uint32_t key_block = (work().key_tile * Config::kBlockK + first_key()) / 16 + warp();
     uint32_t query_block = tile_ * (kBlockQ / 16);
 #pragma unroll
     for (int pair = 0; pair < kBlockQ / 32; ++pair) {
@@ -272,7 +286,7 @@ class FlashBackwardSm90Consumer {
     const Band& band = work.band;
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      const int key = work.key_tile * Config::kBlockK + part_ * kPartKeys + warp() * kWarpKeys +
+      const int key = work.key_tile * Config::kBlockK + first_key() + warp() * kWarpKeys +
                       lane() / 4 + 8 * half;
       const int column = first + lane() % 4 * 2;
       const bool is_inside = key >= band.row_begin && key < band.row_end;
@@ -287,8 +301,17 @@ class FlashBackwardSm90Consumer {
     }
   }
 
-  // [5] Z∘P without dropout's factor, and dS = P∘(Z∘dP − Δ) times its keep rate, rounded, as left
-  // operands.
+  // [5] Z∘P without dropout's factor, and dS = P∘(Z∘dP − Δ) times its keep rate. Where dropout lets
+  // it fall, P is negative, and dS −|P|·Δ.
+  static __device__ __forceinline__ float surviving(float prob) {
+    return Config::kHasDropout ? fmaxf(prob, 0) : prob;
+  }
+  static __device__ __forceinline__ float dscore_of(float prob, float dprob, float keep_delta) {
+    return Config::kHasDropout ? fabsf(prob) * ((prob > 0 ? dprob : 0) - keep_delta)
+                               : prob * (dprob - keep_delta);
+  }
+
+  // Both rounded, as left operands.
   __device__ __forceinline__ void make_operands() {
     const float* delta = shared_.statistics[stage(step_)][1] + lane() % 4 * 2;
 #pragma unroll
@@ -299,9 +322,8 @@ class FlashBackwardSm90Consumer {
       for (int e = 0; e < 4; ++e) {
         const float score = scores_[4 * j + e], dprob = dprobs_[4 * j + e];
         const float keep_delta = e % 2 == 0 ? both.x : both.y;
-        prob[e] = Config::kHasDropout ? fmaxf(score, 0) : score;
-        dscore[e] = Config::kHasDropout ? fmaf(prob[e], dprob, -fabsf(score) * keep_delta)
-                                        : prob[e] * (dprob - keep_delta);
+        prob[e] = surviving(score);
+        dscore[e] = dscore_of(score, dprob, keep_delta);
       }
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
@@ -315,7 +337,7 @@ class FlashBackwardSm90Consumer {
   // dSᵀ for both warpgroups.
   __device__ __forceinline__ void share_dscores() {
     mbarrier_wait(&shared_.dscores_empty, step_ % 2 ^ 1);
-    const int row = part_ * kPartKeys + warp() * kWarpKeys + lane() % 16;
+    const int row = first_key() + warp() * kWarpKeys + lane() % 16;
 #pragma unroll
     for (int step = 0; step < kBlockQ / 16; ++step) {
       const int chunk = step % 4 * 2 + lane() / 16;
@@ -328,8 +350,9 @@ class FlashBackwardSm90Consumer {
 
   // The warpgroup's part, in the order of fragments, for the adder.
   __device__ __forceinline__ void give_query_sums(const float (&sums)[kPartColumns / 2]) {
-    mbarrier_wait(&shared_.sums_empty[part_], step_ % 2 ^ 1);
-    const uint32_t to = shared_address(shared_.query_sums[part_]) + thread() * 16;
+    mbarrier_wait(&shared_.handed_on.sums_empty[part_],
+                  step_ % 2);  // step_ is the next step already
+    const uint32_t to = shared_address(shared_.handed_on.query_sums[part_]) + thread() * 16;
 #pragma unroll
     for (int j = 0; j < kPartColumns / 8; ++j) {
       store_shared_16(to + j * (Config::kWarpgroup * 16),
@@ -337,34 +360,36 @@ class FlashBackwardSm90Consumer {
                        __float_as_uint(sums[4 * j + 2]), __float_as_uint(sums[4 * j + 3])});
     }
     fence_async_proxy();
-    release(&shared_.sums_full[part_]);
+    release(&shared_.handed_on.sums_full[part_]);
   }
 
   // [9] dk and dv of the item's keys.
   __device__ __forceinline__ void write_sums(const Work& work) {
     pin_registers(dk_);
     pin_registers(dv_);
-    const auto& call = params_.call;
-    const float keep_scale = Config::kHasDropout ? call.dropout.keep_scale() : 1.0f;
-    const int first_row = part_ * kPartKeys + warp() * kWarpKeys;
-    const auto write = [&](const BthdView<T>& view, const float(&sums)[kHeadDim / 2],
-                           float factor) {
-      const OutputRows<T> rows = {
-          .first = view.row(work.batch, work.first_key_row + first_row, work.key_head),
-          .stride = view.time_stride,
-          .rows = work.key_rows - first_row,
-          .columns = call.head_dim};
+    write(work, params_.call.dk, dk_, params_.call.scale * keep_scale());
+    write(work, params_.call.dv, dv_, keep_scale());
+  }
+
+  __device__ __forceinline__ float keep_scale() const {
+    return Config::kHasDropout ? params_.call.dropout.keep_scale() : 1.0f;
+  }
+  __device__ __forceinline__ void write(const Work& work, const BthdView<T>& view,
+                                        const float (&sums)[kHeadDim / 2], float factor) const {
+    const int first_row = first_key() + warp() * kWarpKeys;
+    const OutputRows<T> rows = {
+        .first = view.row(work.batch, work.first_key_row + first_row, work.key_head),
+        .stride = view.time_stride,
+        .rows = work.key_rows - first_row,
+        .columns = params_.call.head_dim};
 #pragma unroll
-      for (int column = 0; column < kHeadDim; column += 32) {
-        const auto pair = [&](int j, int half) {
-          const float* both = sums + column / 2 + 4 * j + 2 * half;
-          return float2{both[0], both[1]};
-        };
-        rows.store(pair, column, factor);
-      }
-    };
-    write(call.dk, dk_, call.scale * keep_scale);
-    write(call.dv, dv_, keep_scale);
+    for (int column = 0; column < kHeadDim; column += 32) {
+      const auto pair = [&](int j, int half) {
+        const float* both = sums + column / 2 + 4 * j + 2 * half;
+        return float2{both[0], both[1]};
+      };
+      rows.store(pair, column, factor);
+    }
   }
 
   const Params& params_;

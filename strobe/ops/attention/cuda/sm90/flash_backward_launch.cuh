@@ -15,6 +15,7 @@ namespace strobe {
 // What follows from the plan; memory is still to be given.
 template <class T>
 FlashBackwardSm90Params<T> backward_sm90_params(const AttentionBackward& args,
+                                                const AttentionProblem& problem,
                                                 const FlashBackwardSm90Plan& plan) {
   constexpr float kLog2e = 1.4426950408889634f;
   FlashBackwardSm90Params<T> params;
@@ -24,7 +25,10 @@ FlashBackwardSm90Params<T> backward_sm90_params(const AttentionBackward& args,
   params.section = plan.section;
   params.key_tiles = plan.key_tiles;
   params.query_tiles = plan.query_tiles;
-  params.query_sum_floats = plan.query_sums;
+  params.query_sum_floats = problem.is_deterministic ? 0 : plan.query_sums;
+  params.sum_copies = plan.sum_copies;
+  params.is_descending = problem.is_deterministic && args.mask.kind != MaskKind::full;
+  params.counters = static_cast<int>(plan.counters);
   return params;
 }
 
@@ -32,7 +36,7 @@ FlashBackwardSm90Params<T> backward_sm90_params(const AttentionBackward& args,
 template <class Config>
 void launch_backward_sm90(Context& ctx, const AttentionBackward& args,
                           FlashBackwardSm90Params<typename Config::T> params, int processors) {
-  constexpr int kThreads = 256, kRowLanes = Config::kHeadDim <= 64 ? 8 : 16;
+  constexpr int kThreads = 256, kRowLanes = Config::kPanels * 8;
   const int batches =
       params.call.is_packed() ? std::min(1, params.call.sequences) : params.call.sequences;
   launch(
@@ -68,10 +72,11 @@ void launch_attention_backward_flash_sm90(Context& ctx, const AttentionBackward&
   const auto allocate = [&](int64_t floats) {
     return ctx.arena().allocate(MemoryUse::attention, DType::f32, {floats}).template as<float>();
   };
-  auto params = backward_sm90_params<T>(args, plan);
+  auto params = backward_sm90_params<T>(args, problem, plan);
   params.statistics = allocate(plan.statistics);
-  params.query_sums = allocate(plan.query_sums + FlashBackwardSm90Plan::kCounters);
-  params.items_taken = reinterpret_cast<int*>(params.query_sums + plan.query_sums);
+  params.query_sums = allocate(plan.query_sums);
+  params.items_taken = reinterpret_cast<int*>(allocate(plan.counters));
+  params.additions = problem.is_deterministic ? params.items_taken + 4 : nullptr;
   if (params.call.dropout.active()) {
     launch_backward_sm90<FlashBackwardSm90<T, kHeadDim, true>>(ctx, args, params, processors);
   } else {

@@ -35,7 +35,7 @@ class FlashBackwardSm90Loader {
       next = take();  // ahead, so that nobody waits for it
       mbarrier_wait(&shared_.work_empty[work_.stage()], work_.parity() ^ 1);
       Work& work = shared_.work[work_.stage()];
-      set_backward_sm90_work<Config::kBlockQ>(work, params_, index);
+      set_backward_sm90_work<Config::kBlockQ, Config::kBlockK>(work, params_, index);
       __syncwarp();
       if (!work.has_steps()) {
         write_zeros(work);
@@ -86,8 +86,8 @@ class FlashBackwardSm90Loader {
   __device__ void load_keys(const CUtensorMap& map, const Work& work) {
     const int stage = keys_.stage();
     mbarrier_wait(&shared_.keys_empty[stage], keys_.parity() ^ 1);
-    Mbarrier* arrived =
-        work.has_foreign_keys() ? &shared_.keys_raw[stage] : &shared_.keys_full[stage];
+    const bool is_raw = work.has_foreign_keys(work.key_tile * Config::kBlockK, Config::kBlockK);
+    Mbarrier* arrived = is_raw ? &shared_.keys_raw[stage] : &shared_.keys_full[stage];
     mbarrier_arrive_expecting(arrived, Config::kKeyBytes);
 #pragma unroll
     for (int panel = 0; panel < Config::kPanels; ++panel) {
@@ -171,7 +171,7 @@ class FlashBackwardSm90Cleaner {
  private:
   __device__ void clean_item(const Work& work) {
     const int first_key = work.key_tile * Config::kBlockK;
-    const bool has_foreign_keys = work.has_foreign_keys();
+    const bool has_foreign_keys = work.has_foreign_keys(first_key, Config::kBlockK);
     for (int i = 0; i < 2; ++i) {
       const int stage = keys_.stage();
       if (has_foreign_keys) {

@@ -30,7 +30,7 @@ __global__ void __launch_bounds__(kThreads) attention_backward_flash_sm90_statis
   for (int64_t i = thread; i < params.query_sum_floats / 4; i += threads) {
     reinterpret_cast<float4*>(params.query_sums)[i] = float4{};
   }
-  if (thread == 0) *params.items_taken = 0;
+  for (int64_t i = thread; i < params.counters; i += threads) params.items_taken[i] = 0;
 
   // In the order of memory: heads, then queries.
   const int head = static_cast<int>(blockIdx.x) % call.heads_q;

@@ -2,12 +2,22 @@
 
 namespace strobe {
 
-// How the backward kernel of sm_90 cuts the scores: tiles of kBackwardKeys keys, 64 for each of two
-// warpgroups, go through steps of block_q queries.
-constexpr int kBackwardKeys = 128;
+// How the backward kernel of sm_90 cuts the scores: tiles of block_k keys go through steps of
+// block_q queries.
+
+// 64 for each of two warpgroups. Above 128 columns, a warpgroup's registers hold dK or dV of 64
+// keys and not both: then two warpgroups share 64.
+constexpr bool flash_backward_sm90_has_roles(int head_dim) { return head_dim > 128; }
+constexpr int flash_backward_sm90_block_k(int head_dim) {
+  return flash_backward_sm90_has_roles(head_dim) ? 64 : 128;
+}
 
 // A score costs 11 bytes of reads from shared memory at 128 queries, 13 at 64; above 64 columns,
 // registers hold no more than 64.
 constexpr int flash_backward_sm90_block_q(int head_dim) { return head_dim <= 64 ? 128 : 64; }
+
+// Where the order of additions is fixed, every tile of sums is there so many times, and key tile
+// after key tile adds to the next of them: an addition takes longer than a step until it is seen.
+constexpr int kOrderedSums = 4;
 
 }  // namespace strobe

@@ -25,7 +25,7 @@ struct alignas(16) FlashBackwardSm90Work {
   int unit = 0;
   uint32_t dropout_head = 0;  // of query head 0
   Band band;                  // rows are keys
-  // Of each warpgroup's keys: the queries that all are seen by, as far as the mask goes. Those that
+  // Of each 64 keys: the queries that all are seen by, as far as the mask goes. Those that
   // are padding have an infinite L.
   int seen_begin[2], seen_end[2];
   // Rows outside may be padding or other sequences': whatever lies there must not reach a product,
@@ -33,17 +33,37 @@ struct alignas(16) FlashBackwardSm90Work {
   int own_keys_end = 0, own_queries_end = 0;
 
   __device__ bool has_steps() const { return step_begin < step_end; }
-  __device__ bool has_foreign_keys() const {
-    const int first = key_tile * kBackwardKeys;
-    return first < band.row_begin || first + kBackwardKeys > own_keys_end;
+  __device__ bool has_foreign_keys(int first, int rows) const {
+    return first < band.row_begin || first + rows > own_keys_end;
   }
   __device__ bool has_foreign_queries(int first, int rows) const {
     return first < band.column_begin || first + rows > own_queries_end;
   }
+
+  // Which tiles of block_k keys add to the tile of queries [first, first + rows): [begin, end), not
+  // empty for one that an item goes through.
+  struct KeyTiles {
+    int begin, end;
+  };
+  __device__ KeyTiles key_tiles_of(int first, int rows, int block_k) const {
+    const int begin = max(first, band.column_begin), end = min(first + rows, band.column_end);
+    // The band's limits the other way round: query + these are a query's first and last key.
+    const int keys_begin = max(band.row_begin, begin + 1 - band.upper);
+    const int keys_end = min(band.row_end, end - band.lower);
+    return {keys_begin / block_k, (keys_end + block_k - 1) / block_k};
+  }
 };
 
+// The tile of sums of the item's first queries.
+template <class T>
+__device__ __forceinline__ int64_t first_query_sums(const FlashBackwardSm90Params<T>& params,
+                                                    const FlashBackwardSm90Work& work, int head) {
+  return (static_cast<int64_t>(work.unit) * params.call.group + head) * params.query_tiles +
+         work.first_query_tile;
+}
+
 // Item `index` of params.units · params.key_tiles. For a whole warp; `work` is in shared memory.
-template <int kBlockQ, class T>
+template <int kBlockQ, int kBlockK, class T>
 __device__ __forceinline__ void set_backward_sm90_work(FlashBackwardSm90Work& work,
                                                        const FlashBackwardSm90Params<T>& params,
                                                        int index) {
@@ -54,21 +74,22 @@ __device__ __forceinline__ void set_backward_sm90_work(FlashBackwardSm90Work& wo
   const int unit = first_unit + in_section % units, turn = in_section / units;
   work.unit = unit;
   work.key_head = unit % call.heads_kv;
-  SequenceTile place = {unit / call.heads_kv, turn};
+  SequenceTile place = {unit / call.heads_kv,
+                        params.is_descending ? params.key_tiles - 1 - turn : turn};
   if (call.is_packed()) {
-    place = find_packed_tile(call.cu_seqlens_k, call.sequences, kBackwardKeys, place.tile);
+    place = find_packed_tile(call.cu_seqlens_k, call.sequences, kBlockK, place.tile);
     if (place.sequence < 0) {
       work.key_rows = work.step_begin = work.step_end = 0;
       return;
     }
   }
   const AttentionDeviceSequence sequence = device_sequence(call, place.sequence);
-  const int first = place.tile * kBackwardKeys;
+  const int first = place.tile * kBlockK;
   work.batch = sequence.batch;
   work.key_tile = place.tile;
   work.first_key_row = sequence.first_k + first;
   const int rows_left = static_cast<int>(sequence.visibility.seq_k) - first;
-  work.key_rows = max(min(rows_left, kBackwardKeys), 0);
+  work.key_rows = max(min(rows_left, kBlockK), 0);
   work.first_query_row = sequence.first_q;
   work.query_rows = static_cast<int>(sequence.visibility.seq_q);
   work.first_query_tile =
@@ -83,16 +104,16 @@ __device__ __forceinline__ void set_backward_sm90_work(FlashBackwardSm90Work& wo
   };
   work.own_keys_end = own_end(sequence.first_k, band.row_end, call.seq_k);
   work.own_queries_end = own_end(sequence.first_q, band.column_end, call.seq_q);
-  constexpr int kPartKeys = kBackwardKeys / 2;
-  for (int part = 0; part < 2; ++part) {
+  constexpr int kPartKeys = 64;
+  for (int part = 0; part < kBlockK / kPartKeys; ++part) {
     const int key = first + part * kPartKeys;
     const bool has_padding = key < band.row_begin || key + kPartKeys > band.row_end;
     work.seen_begin[part] = has_padding ? Band::kFar : key + kPartKeys - 1 + band.lower;
     work.seen_end[part] = key + band.upper;
   }
   work.step_begin = work.step_end = 0;
-  if (max(first, band.row_begin) < min(first + kBackwardKeys, band.row_end)) {
-    const int begin = band.any_begin(first), end = band.any_end(first + kBackwardKeys);
+  if (max(first, band.row_begin) < min(first + kBlockK, band.row_end)) {
+    const int begin = band.any_begin(first), end = band.any_end(first + kBlockK);
     if (begin < end) {
       work.step_begin = static_cast<unsigned>(begin) / kBlockQ;
       work.step_end = (static_cast<unsigned>(end) + kBlockQ - 1) / kBlockQ;
