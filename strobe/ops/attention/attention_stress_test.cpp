@@ -52,6 +52,16 @@ std::string draw_problem(Random& random) {
   }
 }
 
+// Long sequences packed beside short ones, which lengths of a few thousand elements never give.
+std::string draw_long_problem(Random& random) {
+  return fmt::format(
+      "b={} tq=7000 tk=7000 hq=1 hkv=1 d={} dtype={} mask={} left=0 right=0 padding=0 bias=0 p={} "
+      "packed=1 layout=2 threads=2 seed={}",
+      2 + random.below(3), pick<int64_t>(random, {64, 128, 128}),
+      pick<std::string>(random, {"f16", "bf16"}), pick<std::string>(random, {"full", "causal"}),
+      pick<double>(random, {0, 0.1}), random.next_u32() % 100'000);
+}
+
 bool has_same_bits(const std::vector<double>& a, const std::vector<double>& b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(double)) == 0;
 }
@@ -174,7 +184,8 @@ class Streams {
   std::unique_ptr<StressProblem> draw(Context& ctx) {
     const AttentionImpl& impl = *impls_[next_impl_++ % impls_.size()];
     for (;;) {
-      const std::string line = draw_problem(random_);
+      const bool is_long = device_.kind == DeviceKind::cuda && random_.below(24) == 0;
+      const std::string line = is_long ? draw_long_problem(random_) : draw_problem(random_);
       if (!impl.why_not(problem_of(AttentionCase(line)), device_).empty()) continue;
       ++counts_[impl.name];
       return std::make_unique<StressProblem>(ctx, impl, line, random_.below(2) == 0);
