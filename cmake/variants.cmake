@@ -17,8 +17,15 @@ set(STROBE_GPU_TYPE_f16 strobe::f16)
 set(STROBE_GPU_TYPE_bf16 strobe::bf16)
 set(STROBE_GPU_HEAD_DIMS_sm75 ${STROBE_GPU_HEAD_DIMS})
 set(STROBE_GPU_HEAD_DIMS_sm80 ${STROBE_GPU_HEAD_DIMS})
-set(STROBE_GPU_HEAD_DIMS_sm90 ${STROBE_GPU_HEAD_DIMS})
-list(TRANSFORM STROBE_GPU_HEAD_DIMS_sm90 REPLACE "^32$" 64)
+set(STROBE_GPU_HEAD_DIMS_sm90 "")
+foreach(head_dim IN LISTS STROBE_GPU_HEAD_DIMS)
+  foreach(tiled IN ITEMS 64 96 128 256)  # the next larger one that has tiles
+    if(head_dim LESS_EQUAL tiled)
+      list(APPEND STROBE_GPU_HEAD_DIMS_sm90 ${tiled})
+      break()
+    endif()
+  endforeach()
+endforeach()
 list(REMOVE_DUPLICATES STROBE_GPU_HEAD_DIMS_sm90)
 
 # Of the configured architectures those that take the kernels of `arch`; names such as "native" are
