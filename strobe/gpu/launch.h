@@ -13,6 +13,9 @@ struct Launch {
   dim3 grid{1};
   dim3 block{1};
   int shared_bytes = 0;  // dynamic shared memory
+  // Begins when the kernel before lets it, and waits for that one's results itself
+  // (grid_dependency.cuh).
+  bool begins_early = false;
 };
 
 inline cudaStream_t stream_of(const Context& ctx) {
@@ -31,9 +34,19 @@ void launch(Context& ctx, void (*kernel)(Parameters...), const Launch& shape, Ar
                                     shape.shared_bytes),
                "asking for shared memory");
   }
-  kernel<<<shape.grid, shape.block, shape.shared_bytes, stream_of(ctx)>>>(
-      static_cast<Parameters>(std::forward<Arguments>(args))...);
-  cuda_check(cudaGetLastError(), "launching a kernel");
+  cudaLaunchAttribute early{};
+  early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  early.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = shape.grid;
+  config.blockDim = shape.block;
+  config.dynamicSmemBytes = static_cast<size_t>(shape.shared_bytes);
+  config.stream = stream_of(ctx);
+  config.attrs = &early;
+  config.numAttrs = shape.begins_early ? 1 : 0;
+  cuda_check(cudaLaunchKernelEx(&config, kernel,
+                                static_cast<Parameters>(std::forward<Arguments>(args))...),
+             "launching a kernel");
 }
 
 }  // namespace strobe

@@ -89,6 +89,16 @@ __device__ __forceinline__ void store_vector(T* to, const Vector<T, kCount>& vec
   *reinterpret_cast<Vector<T, kCount>*>(to) = vector;
 }
 
+// 16 bytes that nobody writes while the kernel runs, and that no one else of the multiprocessor
+// reads.
+__device__ __forceinline__ uint4 load_16_once(const void* from) {
+  uint4 words;
+  asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(words.x), "=r"(words.y), "=r"(words.z), "=r"(words.w)
+               : "l"(from));
+  return words;
+}
+
 // Whether rows of `row` elements, one after the other from `data` on, can be read in vectors of 16
 // bytes.
 template <class T>

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include "strobe/gpu/grid_dependency.cuh"
 #include "strobe/gpu/setmaxnreg.cuh"
 #include "strobe/ops/attention/cuda/sm90/flash_backward_consumer.cuh"
 #include "strobe/ops/attention/cuda/sm90/flash_backward_load.cuh"
@@ -15,10 +16,9 @@ __device__ void init_barriers(typename Config::Shared& shared) {
   const auto init = [](auto& barriers, uint32_t arrivals) {
     for (Mbarrier& barrier : barriers) mbarrier_init(&barrier, arrivals);
   };
-  constexpr int kOtherUsers = Config::kHasRoles ? 1 : 2;               // of an item: cleaner, adder
   constexpr int kWarps = Config::kConsumerWarps / Config::kConsumers;  // of one
   init(shared.work_full, 1);
-  init(shared.work_empty, Config::kConsumerWarps + kOtherUsers);
+  init(shared.work_empty, Config::kConsumerWarps + Config::kAdders + 1);
   init(shared.keys_full, 1);
   init(shared.keys_raw, 1);
   init(shared.keys_empty, Config::kConsumerWarps);
@@ -51,9 +51,10 @@ __device__ void init_barriers(typename Config::Shared& shared) {
 //             its group in steps of kBlockQ. Two consumer warpgroups with 64 keys each make
 //             transposed scores, so that P and dS are left operands as they lie in registers; dS K
 //             needs the keys of both, and goes through shared memory to f32 sums of all blocks,
-//             of which another kernel makes dq. Warps of the first warpgroup: one loads, one adds
-//             to those sums, one clears rows of padding. Above D = 128, items have 64 keys, one
-//             consumer makes S and dV, the other dP and dK, and they add dS K from registers
+//             of which another kernel makes dq. Warps of the first warpgroup: one loads, two add
+//             to those sums, in a fixed order, one clears rows of padding. Above D = 128, items
+//             have 64 keys, one consumer makes S and dV, the other dP and dK, and they add dS K
+//             from registers, in any order
 // Shared      K, V, up to D = 128 one or two more of those · Q, dO and statistics, two steps · dS ·
 //             dS K, or P for the other consumer · items, barriers; 128-byte swizzle (struct Shared)
 // Steps       [1] take an item  [2] load  [3] S = K Qᵀ, dP = V dOᵀ  [4] mask, P  [5] dropout, dS
@@ -72,8 +73,10 @@ __global__ void __launch_bounds__(Config::kThreads, 1)
   const uint32_t unaligned = shared_address(shared_memory) % Config::kAlignment;
   Shared& shared = *reinterpret_cast<Shared*>(shared_memory + (Config::kAlignment - unaligned) %
                                                                   Config::kAlignment);
+  let_next_grid_begin();
   if (threadIdx.x == 0) init_barriers<Config>(shared);
   __syncthreads();
+  wait_for_grid_before();
   const int warpgroup = static_cast<int>(threadIdx.x) / Config::kWarpgroup;
   if (warpgroup > 0) {
     take_registers<Config::kConsumerRegisters>();
@@ -83,15 +86,15 @@ __global__ void __launch_bounds__(Config::kThreads, 1)
     return;
   }
   give_up_registers<Config::kProducerRegisters>();
-  switch (static_cast<int>(threadIdx.x) / kWarpSize) {
+  switch (const int warp = static_cast<int>(threadIdx.x) / kWarpSize) {
     case Config::kLoader: FlashBackwardSm90Loader<Config>(params, shared).run(); break;
-    case Config::kAdder:
-      if constexpr (!Config::kHasRoles) {
-        if (threadIdx.x % kWarpSize == 0) FlashBackwardSm90Adder<Config>(params, shared).run();
-      }
-      break;
     case Config::kCleaner: FlashBackwardSm90Cleaner<Config>(shared, params.call.group).run(); break;
-    default: break;
+    default:
+      if constexpr (!Config::kHasRoles) {
+        if (threadIdx.x % kWarpSize == 0) {
+          FlashBackwardSm90Adder<Config>(params, shared, warp - Config::kFirstAdder).run();
+        }
+      }
   }
 }
 

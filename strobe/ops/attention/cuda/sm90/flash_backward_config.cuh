@@ -26,8 +26,10 @@ struct FlashBackwardSm90 {
   static constexpr int kThreads = kWarpgroup * (1 + kConsumers);
   static constexpr int kConsumerRegisters = 232;
   static constexpr int kProducerRegisters = 40;
-  // Warps of the first warpgroup; where consumers have roles, they add from registers themselves.
-  enum Role { kLoader, kAdder, kCleaner };
+  // Warps of the first warpgroup, an adder for each consumer; where those have roles, they add from
+  // registers themselves.
+  enum Role { kLoader, kCleaner, kFirstAdder };
+  static constexpr int kAdders = kHasRoles ? 0 : kConsumers;
 
   static constexpr int kColumns = 64;  // of a panel, a row of which has 128 bytes
   static constexpr int kPanels = (kHeadDim + kColumns - 1) / kColumns;
@@ -43,7 +45,11 @@ struct FlashBackwardSm90 {
   static constexpr uint32_t kQueryBytes = kBlockQ * kPanels * kColumns * sizeof(T);
   static constexpr uint32_t kKeyBytes = kBlockK * kPanels * kColumns * sizeof(T);
   static constexpr uint32_t kStatisticsBytes = 2 * kBlockQ * sizeof(float);
-  static constexpr uint32_t kPartBytes = kPartFloats * sizeof(float);
+  // Of a part's columns, those that are there come first.
+  static constexpr int part_columns(int part) {
+    const int left = kHeadDim - (kSplitsRows ? 0 : part * kPartColumns);
+    return left < kPartColumns ? left : kPartColumns;
+  }
   static constexpr int kStages = 2;  // of q, and of dout with its statistics
   // Of an item v, and then k: with four, the next item's come ahead; with three, its k waits; with
   // two, both.

@@ -25,10 +25,9 @@ FlashBackwardSm90Params<T> backward_sm90_params(const AttentionBackward& args,
   params.section = plan.section;
   params.key_tiles = plan.key_tiles;
   params.query_tiles = plan.query_tiles;
-  params.query_sum_floats = problem.is_deterministic ? 0 : plan.query_sums;
-  params.sum_copies = plan.sum_copies;
-  params.is_descending = problem.is_deterministic && args.mask.kind != MaskKind::full;
-  params.counters = static_cast<int>(plan.counters);
+  params.zeros = plan.zeros;
+  params.is_descending = plan.is_descending;
+  params.counters = plan.counters;
   return params;
 }
 
@@ -36,15 +35,15 @@ FlashBackwardSm90Params<T> backward_sm90_params(const AttentionBackward& args,
 template <class Config>
 void launch_backward_sm90(Context& ctx, const AttentionBackward& args,
                           FlashBackwardSm90Params<typename Config::T> params, int processors) {
-  constexpr int kThreads = 256, kRowLanes = Config::kPanels * 8;
+  constexpr int kThreads = 128, kRowLanes = Config::kPanels * 8;
   const int batches =
       params.call.is_packed() ? std::min(1, params.call.sequences) : params.call.sequences;
-  launch(
-      ctx,
-      attention_backward_flash_sm90_statistics_kernel<typename Config::T, Config::kBlockQ,
-                                                      kRowLanes, kThreads>,
-      {.grid = dim3(params.query_tiles * params.call.heads_q * batches), .block = dim3(kThreads)},
-      params);
+  const int query_tiles = params.query_tiles * params.call.heads_q * batches;  // of all heads
+  const int64_t lanes = int64_t{query_tiles} * (Config::kBlockQ / kStatisticsRows) * kRowLanes;
+  launch(ctx,
+         attention_backward_flash_sm90_statistics_kernel<typename Config::T, Config::kBlockQ,
+                                                         kRowLanes, kThreads>,
+         {.grid = dim3((lanes + kThreads - 1) / kThreads), .block = dim3(kThreads)}, params);
   const int items = params.units * params.key_tiles;
   if (ctx.is_planning() || items == 0) return;
   params.k = bthd_map(args.k, Config::kBlockK);
@@ -55,11 +54,13 @@ void launch_backward_sm90(Context& ctx, const AttentionBackward& args,
   launch(ctx, attention_backward_flash_sm90_kernel<Config>,
          {.grid = dim3(std::min(items, processors)),
           .block = dim3(Config::kThreads),
-          .shared_bytes = Config::kSharedBytes},
+          .shared_bytes = Config::kSharedBytes,
+          .begins_early = true},
          params);
   launch(ctx, attention_backward_flash_sm90_query_sums_kernel<Config>,
-         {.grid = dim3(params.query_tiles * params.call.heads_q * batches),
-          .block = dim3(Config::kWarpgroup)},
+         {.grid = dim3(query_tiles * Config::kConsumers),
+          .block = dim3(Config::kWarpgroup),
+          .begins_early = true},
          params);
 }
 
@@ -76,7 +77,7 @@ void launch_attention_backward_flash_sm90(Context& ctx, const AttentionBackward&
   params.statistics = allocate(plan.statistics);
   params.query_sums = allocate(plan.query_sums);
   params.items_taken = reinterpret_cast<int*>(allocate(plan.counters));
-  params.additions = problem.is_deterministic ? params.items_taken + 4 : nullptr;
+  params.additions = plan.is_ordered ? params.items_taken + plan.kOwnCounters : nullptr;
   if (params.call.dropout.active()) {
     launch_backward_sm90<FlashBackwardSm90<T, kHeadDim, true>>(ctx, args, params, processors);
   } else {

@@ -29,16 +29,17 @@ class FlashBackwardSm90Loader {
       prefetch_map(params_.dout);
     }
     const int items = params_.units * params_.key_tiles;
-    for (int next = take();;) {
-      const int index = __shfl_sync(kFullWarp, next, 0);
+    take();
+    while (true) {
+      const int index = __shfl_sync(kFullWarp, next_, 0);
       if (index >= items) break;
-      next = take();  // ahead, so that nobody waits for it
       mbarrier_wait(&shared_.work_empty[work_.stage()], work_.parity() ^ 1);
       Work& work = shared_.work[work_.stage()];
       set_backward_sm90_work<Config::kBlockQ, Config::kBlockK>(work, params_, index);
       __syncwarp();
       if (!work.has_steps()) {
         write_zeros(work);
+        take();
       } else {
         if (lane_ == 0) {
           mbarrier_arrive(&shared_.work_full[work_.stage()]);
@@ -56,7 +57,9 @@ class FlashBackwardSm90Loader {
   }
 
  private:
-  __device__ int take() const { return lane_ == 0 ? atomicAdd(params_.items_taken, 1) : 0; }
+  __device__ void take() {
+    if (lane_ == 0) next_ = atomicAdd(params_.items_taken, 1);
+  }
 
   // Keys that nobody sees.
   __device__ void write_zeros(const Work& work) const {
@@ -73,8 +76,12 @@ class FlashBackwardSm90Loader {
   __device__ void load(const Work& work) {
     load_keys(params_.v, work);
     bool is_first = true;
+    // The next item is taken so early that nobody waits for it, and not earlier: its adders may be
+    // waited for by blocks that take items after it.
+    const int takes_at = max(work.step_begin, work.step_end - 2);
     for (int head = 0; head < params_.call.group; ++head) {
       for (int tile = work.step_begin; tile < work.step_end; ++tile) {
+        if (tile == takes_at && head + 1 == params_.call.group) take();
         load_queries(work, tile, head);
         if (is_first) load_keys(params_.k, work);
         is_first = false;
@@ -137,6 +144,7 @@ class FlashBackwardSm90Loader {
   const Params& params_;
   Shared& shared_;
   const int lane_;
+  int next_ = 0;  // item, of lane 0
   RingPosition<Config::kWorkStages> work_;
   RingPosition<Config::kKeyBuffers> keys_;
   RingPosition<Config::kStages> q_;

@@ -26,18 +26,14 @@ struct FlashBackwardSm90Params {
   // nothing, and behind a sequence's end. A packed sequence's tiles begin at
   // cu_seqlens_q[s] / block_q + s.
   float* statistics = nullptr;
-  // [units, group, query_tiles, copies, 2, floats of a warpgroup's part]: Σ dS K in the order of
-  // fragments.
+  // [units, group, query_tiles, 2, floats of a warpgroup's part]: Σ dS K in the order of fragments.
   float* query_sums = nullptr;
-  int64_t query_sum_floats = 0;  // that are 0 at first: none where the order is fixed
-  int sum_copies = 1;            // of each tile, where the order is fixed
-  // The last tiles of keys come first: where sums are added in a fixed order, this is the one in
-  // which blocks reach them under a causal mask.
-  bool is_descending = false;
-  // 0 at first: items taken; and where the order is fixed, the additions to each tile of sums.
+  int64_t zeros = 0;           // floats of them that are 0 at first: none where the order is fixed
+  bool is_descending = false;  // the last tiles of keys come first
+  // 0 at first: items taken; and where the order is fixed, the additions to each of those parts.
   int* items_taken = nullptr;
   int* additions = nullptr;
-  int counters = 0;  // of both
+  int64_t counters = 0;  // of both
 };
 
 }  // namespace strobe

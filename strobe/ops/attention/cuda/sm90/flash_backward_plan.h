@@ -11,9 +11,11 @@ namespace strobe {
 
 // How one backward pass is cut into work, and the memory that it takes.
 struct FlashBackwardSm90Plan {
-  int units = 0, section = 1, sum_copies = 1;
+  int units = 0, section = 1;
+  bool is_ordered = false, is_descending = false;
   int key_tiles = 0, query_tiles = 0;
-  int64_t statistics = 0, query_sums = 0, counters = 0;  // of 4 bytes each
+  int64_t statistics = 0, query_sums = 0, zeros = 0, counters = 0;  // of 4 bytes each
+  static constexpr int kOwnCounters = 4;                            // the rest stays aligned
 
   // `head_dim` is the variant's, `processors` how many blocks run at once.
   FlashBackwardSm90Plan(const AttentionProblem& p, int head_dim, int processors) {
@@ -25,21 +27,35 @@ struct FlashBackwardSm90Plan {
     key_tiles = static_cast<int>(most_tiles(p.seq_k, sequences, block_k, p.is_packed));
     query_tiles =
         std::max(1, static_cast<int>(most_tiles(p.seq_q, sequences, block_q, p.is_packed)));
-    // So many units keep all blocks busy. Items of a section go from the longest to the shortest,
-    // and while blocks still work at one section, others have begun the next.
-    const int busy = key_tiles == 0 ? 1 : (processors + key_tiles - 1) / key_tiles;
-    section = p.mask.kind == MaskKind::full ? 1 : busy;
+    is_ordered = !flash_backward_sm90_has_roles(head_dim);
+    is_descending = is_ordered && p.mask.kind != MaskKind::full;
+    section = std::min(section_units(p, processors), std::max(1, units));
     const int64_t rows = batches * p.heads_q * query_tiles * block_q;
     const int columns = (head_dim + kPanelColumns - 1) / kPanelColumns * kPanelColumns;
     statistics = 2 * rows;
-    sum_copies = p.is_deterministic ? std::min(kOrderedSums, std::max(1, key_tiles)) : 1;
-    query_sums = rows * columns * sum_copies;
-    // Items taken, and of each tile of ordered sums the additions; the sums stay aligned.
-    counters = 4;
-    if (p.is_deterministic) counters += (rows / block_q * sum_copies + 3) / 4 * 4;
+    query_sums = rows * columns;
+    zeros = is_ordered ? 0 : query_sums;
+    counters = kOwnCounters + (is_ordered ? 2 * (rows / block_q) : 0);
   }
 
   int64_t bytes() const { return 4 * (statistics + query_sums + counters); }
+
+ private:
+  // Items of a section: all its units' first tiles of keys, then all their second ones, and so on.
+  int section_units(const AttentionProblem& p, int processors) const {
+    const auto at_least = [](int64_t total, int64_t each) {
+      return static_cast<int>(each == 0 ? 1 : (total + each - 1) / each);
+    };
+    const int busy = at_least(processors, key_tiles);  // so many units keep all blocks busy
+    if (p.mask.kind != MaskKind::full) return busy;
+    if (!is_ordered) return 1;
+    // Items of a unit go through the same queries, each behind the one before. So many units have
+    // them some steps apart: enough for an addition to be seen before the next one comes, and so
+    // few that the L2 cache still holds the sums, and what the one before has loaded.
+    constexpr int kStepsApart = 2;
+    const int64_t steps = int64_t{query_tiles} * (p.heads_q / p.heads_kv);
+    return std::max(busy, at_least(int64_t{kStepsApart} * processors, steps));
+  }
 };
 
 }  // namespace strobe

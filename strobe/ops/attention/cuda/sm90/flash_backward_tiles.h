@@ -16,8 +16,4 @@ constexpr int flash_backward_sm90_block_k(int head_dim) {
 // registers hold no more than 64.
 constexpr int flash_backward_sm90_block_q(int head_dim) { return head_dim <= 64 ? 128 : 64; }
 
-// Where the order of additions is fixed, every tile of sums is there so many times, and key tile
-// after key tile adds to the next of them: an addition takes longer than a step until it is seen.
-constexpr int kOrderedSums = 4;
-
 }  // namespace strobe

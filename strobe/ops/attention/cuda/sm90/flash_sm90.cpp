@@ -5,6 +5,7 @@
 
 #include "strobe/ops/attention/cuda/make_params.h"
 #include "strobe/ops/attention/cuda/portable/flash_portable.h"
+#include "strobe/ops/attention/cuda/sm90/flash_backward_tiles.h"
 
 namespace strobe {
 
@@ -22,11 +23,14 @@ constexpr int kCapability = 90;
 const Sm90Variant<AttentionForward>* forward_variant(DType dtype, int64_t head_dim) {
   return find_variant(flash_forward_sm90_variants(), dtype, head_dim);
 }
-// Null where the portable kernel is called for, which adds up dq in a fixed order if that is asked.
+// Null where the portable kernel is called for, which adds up dq in a fixed order if that is asked;
+// so does this one, up to 128 columns, always.
 const Sm90Variant<AttentionBackward>* backward_variant(DType dtype, int64_t head_dim,
                                                        bool is_deterministic) {
-  if (is_deterministic) return nullptr;
-  return find_variant(flash_backward_sm90_variants(), dtype, head_dim);
+  const auto* variant = find_variant(flash_backward_sm90_variants(), dtype, head_dim);
+  const bool is_in_any_order =
+      variant != nullptr && flash_backward_sm90_has_roles(variant->head_dim);
+  return is_deterministic && is_in_any_order ? nullptr : variant;
 }
 const Sm90Variant<AttentionBackward>* backward_variant(const AttentionProblem& p) {
   return backward_variant(p.dtype, p.head_dim, p.is_deterministic);
