@@ -160,7 +160,7 @@ class FlashForwardSm90Consumer {
     return __shfl_sync(kFullWarp, (thread_index() - Traits::kProducers) / kWarpSize, 0);
   }
 
-  __device__ __forceinline__ DropoutRowBlock dropout_of(const Work& work) const {
+  __device__ __forceinline__ FlashForwardSm90Dropout dropout_of(const Work& work) const {
     const PhiloxKey key = Traits::kHasDropout ? p_.call.dropout.current_key() : PhiloxKey{};
     return {p_.call.dropout, key, work.dropout_head, work.dropout_row_block + warp()};
   }
@@ -175,7 +175,7 @@ class FlashForwardSm90Consumer {
     const auto has_turn = [&](int tile) { return tile >= turns_begin && tile < turns_end; };
     // [perf] So the compiler knows that it is the same in the whole warp.
     const bool is_part = kTrims && __all_sync(kFullWarp, tiles.ends_early) != 0;
-    const DropoutRowBlock dropout = dropout_of(work);
+    const FlashForwardSm90Dropout dropout = dropout_of(work);
     first_tile(work, dropout, begin, is_full(begin), has_turn(begin));
     const int whole_end = is_part ? last : last + 1;
     for (int tile = begin + 1; tile < whole_end; ++tile) {
@@ -196,31 +196,30 @@ class FlashForwardSm90Consumer {
     }
   }
 
-  __device__ __forceinline__ void first_tile(const Work& work, const DropoutRowBlock& dropout,
-                                             int tile, bool is_full, bool has_turn) {
+  __device__ __forceinline__ void first_tile(const Work& work,
+                                             const FlashForwardSm90Dropout& dropout, int tile,
+                                             bool is_full, bool has_turn) {
     mbarrier_wait(&shared_.q_full[queries_.stage()], queries_.parity());
     mbarrier_wait(&shared_.k_full[keys_.stage()], keys_.parity());
     turn_.take(has_turn);
     rows_.issue_scores(scores_, queries(), keys());
     turn_.pass(has_turn);
-    rows_.draw(dropout, tile);
     wgmma_wait<0>();
     take_scores(scores_, work, tile, is_full);
-    rows_.begin_probs(scores_, p_.exponent_scale);
+    rows_.begin_probs(scores_, p_.exponent_scale, dropout, tile);
   }
 
   // S of a tile or of its first part, beside O of that before.
   template <int kCount>
   __device__ __forceinline__ void next_tile(float (&scores)[kCount], const Work& work,
-                                            const DropoutRowBlock& dropout, int tile, bool is_full,
-                                            bool has_turn, bool has_output) {
+                                            const FlashForwardSm90Dropout& dropout, int tile,
+                                            bool is_full, bool has_turn, bool has_output) {
     mbarrier_wait(&shared_.k_full[keys_.stage()], keys_.parity());
     turn_.take(has_turn);
     rows_.issue_scores(scores, queries(), keys());
     mbarrier_wait(&shared_.v_full[values_.stage()], values_.parity());
     rows_.template issue_output<false>(values(), has_output);
     turn_.pass(has_turn);
-    rows_.draw(dropout, tile);
     wgmma_wait<1>();
     take_scores(scores, work, tile, is_full);
     wgmma_wait<0>();
@@ -228,7 +227,7 @@ class FlashForwardSm90Consumer {
     rows_.pin_output();
     release(&shared_.v_empty[values_.stage()]);
     values_.advance();
-    rows_.make_probs(scores, p_.exponent_scale);
+    rows_.make_probs(scores, p_.exponent_scale, dropout, tile);
   }
 
   // [4] `is_full`: all rows see all keys of the tile.

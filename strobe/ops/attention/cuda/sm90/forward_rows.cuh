@@ -14,7 +14,7 @@
 #include "strobe/gpu/thread_index.cuh"
 #include "strobe/gpu/tma.cuh"
 #include "strobe/gpu/wgmma.cuh"
-#include "strobe/ops/attention/cuda/portable/dropout_fragment.cuh"
+#include "strobe/ops/attention/cuda/sm90/forward_dropout.cuh"
 #include "strobe/ops/attention/cuda/sm90/forward_traits.h"
 #include "strobe/ops/attention/cuda/sm90/forward_work.cuh"
 
@@ -85,16 +85,6 @@ class FlashForwardSm90Rows {
     for (auto& step : probs_) pin_registers(step);
   }
 
-  // [5] Dropout of the tile's elements: what does not depend on the scores.
-  __device__ __forceinline__ void draw(const DropoutRowBlock& dropout, int tile) {
-    if constexpr (Traits::kHasDropout) {
-#pragma unroll
-      for (int group = 0; group < kBlockK / 32; ++group) {
-        draws_[group] = dropout.draw(tile * (kBlockK / 32) + group, row() / 16 % 2 != 0, 0);
-      }
-    }
-  }
-
   // [4]
   template <int kCount>
   static __device__ __forceinline__ void apply_sign(float (&scores)[kCount], int sign) {
@@ -128,24 +118,26 @@ class FlashForwardSm90Rows {
 
   // [5] Of the first tile, when no product is under way.
   template <int kCount>
-  __device__ __forceinline__ void begin_probs(const float (&scores)[kCount], float exponent_scale) {
+  __device__ __forceinline__ void begin_probs(const float (&scores)[kCount], float exponent_scale,
+                                              const FlashForwardSm90Dropout& dropout, int tile) {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const float largest = row_maximum(scores, half) * exponent_scale;
       subtrahend_[half] = fmaxf(largest, kLowest);
     }
-    exponentiate(scores, exponent_scale, row_sum_);
+    exponentiate(scores, exponent_scale, row_sum_, dropout, tile);
   }
 
   // [5] Of a further tile, when no product is under way. What is subtracted stays as it was, and
   // nobody looks for maxima, unless the sums show that it is far too little.
   template <int kCount>
-  __device__ __forceinline__ void make_probs(const float (&scores)[kCount], float exponent_scale) {
+  __device__ __forceinline__ void make_probs(const float (&scores)[kCount], float exponent_scale,
+                                             const FlashForwardSm90Dropout& dropout, int tile) {
     float sum[2];
-    exponentiate(scores, exponent_scale, sum);
+    exponentiate(scores, exponent_scale, sum, dropout, tile);
     if (__any_sync(kFullWarp, fmaxf(sum[0], sum[1]) > kMostSum)) {
       raise_subtrahends(scores, exponent_scale);
-      exponentiate(scores, exponent_scale, sum);
+      exponentiate(scores, exponent_scale, sum, dropout, tile);
     }
     row_sum_[0] += sum[0];
     row_sum_[1] += sum[1];
@@ -191,6 +183,16 @@ class FlashForwardSm90Rows {
     return (forward_sm90_thread<Traits>() - Traits::kProducers) / kWarpSize * 16 + lane() / 4;
   }
 
+  // [5] What decides about 32 keys is drawn when half of the 32 before are made. [perf] `after`: a
+  // value of this step; drawn earlier, it would be between products, and the tensor cores would wait.
+  __device__ __forceinline__ void draw_ahead(const FlashForwardSm90Dropout& dropout, int tile,
+                                             int step, int steps, float after) {
+    const int group = (step + 1) / 2;
+    if ((step == 0 || step % 2 == 1) && 2 * group < steps) {
+      draws_[group] = dropout.draw(tile * (kBlockK / 32) + group, __float_as_uint(after));
+    }
+  }
+
   // Of a row, in the order of the thread's elements, 8 columns apart in pairs: how many lie below
   // `column`, counted from the thread's first.
   static __device__ __forceinline__ int elements_below(int column) {
@@ -232,11 +234,16 @@ class FlashForwardSm90Rows {
   // [5] P as the left operand of the next product with V, and its sums before rounding and dropout.
   template <int kCount>
   __device__ __forceinline__ void exponentiate(const float (&scores)[kCount], float exponent_scale,
-                                               float (&sum)[2]) {
+                                               float (&sum)[2],
+                                               const FlashForwardSm90Dropout& dropout, int tile) {
     sum[0] = sum[1] = 0;
 #pragma unroll
     for (int step = 0; step < kCount / 8; ++step) {
       float probs[8];
+      if constexpr (Traits::kHasDropout) {
+        draw_ahead(dropout, tile, step, kCount / 8,
+                   step == 0 ? scores[0] * exponent_scale - subtrahend_[0] : sum[0]);
+      }
 #pragma unroll
       for (int j = 0; j < 8; ++j) {
         const int i = 8 * step + j, half = j / 2 % 2;
@@ -247,8 +254,8 @@ class FlashForwardSm90Rows {
 #pragma unroll
       for (int j = 0; j < 4; ++j) probs_[step][j] = pack<T>(probs[2 * j], probs[2 * j + 1]);
       if constexpr (Traits::kHasDropout) {
-        const DropoutRowBlock::Draw& draw = draws_[step / 2];
-        DropoutRowBlock::clear(probs_[step], step % 2 == 0 ? draw.even : draw.odd);
+        const FlashForwardSm90Dropout::Draw& draw = draws_[step / 2];
+        dropout.clear(probs_[step], step % 2 == 0 ? draw.even : draw.odd);
       }
     }
   }
@@ -256,7 +263,7 @@ class FlashForwardSm90Rows {
   int row_;
   uint32_t probs_[kBlockK / 16][4];  // P, rounded: left operands of 16 keys
   float out_[4 * kValueTiles];
-  DropoutRowBlock::Draw draws_[Traits::kHasDropout ? kBlockK / 32 : 1];
+  FlashForwardSm90Dropout::Draw draws_[Traits::kHasDropout ? kBlockK / 32 : 1];
   // Of each half: what is subtracted from the scores in base 2, the sum of the exponentials, and
   // what O is to be multiplied by.
   float subtrahend_[2], row_sum_[2], factor_[2];

@@ -25,7 +25,7 @@ struct FlashForwardSm90 {
   static constexpr int kWarpRows = 16;
   // Whether registers are so few that what follows from a thread's index is computed again where it
   // is needed once a tile of queries, or it would be kept in local memory.
-  static constexpr bool kRecomputesIndices = kHeadDim > 128;
+  static constexpr bool kRecomputesIndices = kHeadDim > 128 || (kHasDropout && kConsumers == 4);
   // What a thread gets of the 64 Ki registers.
   static constexpr int kProducerRegisters = kConsumers == 2 ? 40 : 32;
   static constexpr int kConsumerRegisters = kConsumers == 2 ? 232 : kConsumers == 3 ? 160 : 112;
