@@ -48,19 +48,26 @@ __device__ __forceinline__ void pin_registers(uint32_t (&registers)[kCount]) {
 __device__ __forceinline__ void pin_registers(uint32_t& only) {
   asm volatile("" : "+r"(only)::"memory");
 }
+__device__ __forceinline__ void pin_registers(uint64_t& only) {
+  asm volatile("" : "+l"(only)::"memory");
+}
 
 // Describes an operand in shared memory: 16-bit elements in panels of 64 columns, rows of 128 bytes
 // whose 16-byte chunks are exchanged by the 128-byte swizzle as the bulk copy engine does it; a
 // panel begins at a multiple of 1024 bytes. `panel_bytes` is the distance of panels, which only an
 // operand with its contraction down the rows needs (Major::mn).
 //
-// A step of 16 along the contraction is kStepAlongRow within a panel (four steps), kStepDownRows
-// down the rows.
-constexpr uint64_t kStepAlongRow = 32 >> 4, kStepDownRows = (16 * 128) >> 4;
+// Descriptions of what lies further on in memory differ by operand_step(); a step of 16 along the
+// contraction is kStepAlongRow within a panel (four steps), kStepDownRows down the rows.
+constexpr uint64_t operand_step(uint64_t bytes) { return bytes >> 4; }
+constexpr uint64_t kStepAlongRow = operand_step(32), kStepDownRows = operand_step(16 * 128);
+
+// The part of a description that its panels' distance is.
+constexpr uint64_t operand_panels(uint64_t panel_bytes) { return panel_bytes >> 4 << 16; }
 
 __device__ __forceinline__ uint64_t swizzled_operand(const void* tile, uint32_t panel_bytes = 16) {
   constexpr uint64_t kSwizzle128 = 1, kEightRows = 1024;
-  return (shared_address(tile) & 0x3ffffu) >> 4 | static_cast<uint64_t>(panel_bytes >> 4) << 16 |
+  return (shared_address(tile) & 0x3ffffu) >> 4 | operand_panels(panel_bytes) |
          (kEightRows >> 4) << 32 | kSwizzle128 << 62;
 }
 

@@ -3,6 +3,7 @@
 // A consumer warpgroup of attention_forward_flash_sm90 (flash_forward.cuh): the order of the steps
 // [3] to [7], and what is waited for. forward_rows.cuh has the steps themselves.
 
+#include <cstddef>
 #include <cstdint>
 
 #include "strobe/gpu/ldmatrix.cuh"
@@ -26,7 +27,12 @@ class FlashForwardSm90Turn {
   static constexpr int kThreads = 2 * 128;  // those that pass the turn on and those that get it
 
  public:
-  __device__ explicit FlashForwardSm90Turn(int consumer) : mine_(kFirst + consumer) {
+  __device__ explicit FlashForwardSm90Turn(int consumer) {
+    const int mine = kFirst + consumer;
+    const int next = consumer == Traits::kConsumers - 1 ? kFirst : mine + 1;
+    // [perf] Exchanged with themselves, or the compiler would compute them anew for every turn.
+    mine_ = __shfl_xor_sync(kFullWarp, mine, 0);
+    next_ = __shfl_xor_sync(kFullWarp, next, 0);
     pass(consumer == Traits::kConsumers - 1);
   }
   // `counts`: whether all consumers have the product that the turn is for.
@@ -34,8 +40,7 @@ class FlashForwardSm90Turn {
     if (counts) barrier_wait(mine_, kThreads);
   }
   __device__ __forceinline__ void pass(bool counts) const {
-    const int next = mine_ == kFirst + Traits::kConsumers - 1 ? kFirst : mine_ + 1;
-    if (counts) barrier_arrive(next, kThreads);
+    if (counts) barrier_arrive(next_, kThreads);
   }
   // The first consumer takes the turn that is left; `warp` of the consumers'.
   static __device__ __forceinline__ void finish(int warp) {
@@ -43,7 +48,7 @@ class FlashForwardSm90Turn {
   }
 
  private:
-  int mine_;
+  int mine_, next_;
 };
 
 // [7] The warp's rows of output, through its own shared memory.
@@ -104,6 +109,8 @@ class FlashForwardSm90Consumer {
         warp_(warp),
         consumer_(warp / 4),
         rows_(warp * Traits::kWarpRows),
+        first_queries_(swizzled_operand(shared.q[0][0][consumer_ * 64])),
+        first_keys_(swizzled_operand(shared.k[0])),
         turn_(consumer_) {}
 
   __device__ __forceinline__ void run() {
@@ -133,6 +140,7 @@ class FlashForwardSm90Consumer {
 
  private:
   using Work = FlashForwardSm90Work;
+  using Stages = RingPosition<Traits::kStages>;
 
   // Tiles of keys that only others see. It waits for them, too, and for queries where it has no
   // rows: a stage counts its readers, and one who left before the tile came would count among those
@@ -169,7 +177,9 @@ class FlashForwardSm90Consumer {
   __device__ __forceinline__ void multiply_tiles(const Work& work, const SeenKeys& tiles) {
     // [perf] What memory holds would be read again behind every barrier.
     const int begin = tiles.begin, last = tiles.end - 1;
-    const int full_begin = tiles.full_begin, full_end = tiles.full_end;
+    // With another sign of scale, none goes without a look at its scores.
+    const int full_begin = p_.score_sign > 0 ? tiles.full_begin : last + 1;
+    const int full_end = tiles.full_end;
     const int turns_begin = work.turns_begin, turns_end = work.turns_end;
     const auto is_full = [&](int tile) { return tile >= full_begin && tile < full_end; };
     const auto has_turn = [&](int tile) { return tile >= turns_begin && tile < turns_end; };
@@ -214,6 +224,7 @@ class FlashForwardSm90Consumer {
   __device__ __forceinline__ void next_tile(float (&scores)[kCount], const Work& work,
                                             const FlashForwardSm90Dropout& dropout, int tile,
                                             bool is_full, bool has_turn, bool has_output) {
+    const Stages next_values = keys_;
     mbarrier_wait(&shared_.k_full[keys_.stage()], keys_.parity());
     turn_.take(has_turn);
     rows_.issue_scores(scores, queries(), keys());
@@ -226,20 +237,20 @@ class FlashForwardSm90Consumer {
     pin_registers(scores);
     rows_.pin_output();
     release(&shared_.v_empty[values_.stage()]);
-    values_.advance();
+    values_ = next_values;
     rows_.make_probs(scores, p_.exponent_scale, dropout, tile);
   }
 
-  // [4] `is_full`: all rows see all keys of the tile.
+  // [4] `is_full`: all rows see all keys of the tile, and scale is positive.
   template <int kCount>
   __device__ __forceinline__ void take_scores(float (&scores)[kCount], const Work& work, int tile,
                                               bool is_full) {
     pin_registers(scores);
     release(&shared_.k_empty[keys_.stage()]);
     keys_.advance();
-    if (is_full && p_.score_sign > 0) return;
+    if (is_full) return;
     if (p_.score_sign <= 0) rows_.apply_sign(scores, p_.score_sign);
-    if (!is_full) rows_.mask(scores, work.limits, tile * kBlockK);
+    rows_.mask(scores, work.limits, tile * kBlockK);
   }
 
   __device__ __forceinline__ void finish_sums(const FlashForwardSm90Work& work) {
@@ -247,23 +258,37 @@ class FlashForwardSm90Consumer {
                       p_.call.lse + work.lse_row, work.rows);
   }
 
-  __device__ __forceinline__ const T* queries() const {
-    return &shared_.q[queries_.stage()][0][consumer_ * 64][0];
+  // Operands. [perf] Of the first stage, and steps from there: otherwise most of the instructions
+  // between two turns would be about their descriptions. Those are sums of their parts.
+  __device__ __forceinline__ uint64_t queries() const {
+    uint64_t queries = first_queries_ + stage_step<sizeof(Shared::q[0])>(queries_.stage());
+    // [perf] Or the compiler would keep those of all the steps, in local memory.
+    if constexpr (Traits::kHeadDim > 128 && Traits::kHasDropout) pin_registers(queries);
+    return queries;
   }
-  __device__ __forceinline__ const T* keys() const { return &shared_.k[keys_.stage()][0][0][0]; }
-  __device__ __forceinline__ const T* values() const {
-    return &shared_.v[values_.stage()][0][0][0];
+  __device__ __forceinline__ uint64_t keys() const {
+    return first_keys_ + stage_step<sizeof(Shared::k[0])>(keys_.stage());
+  }
+  __device__ __forceinline__ uint64_t values() const {
+    constexpr uint64_t kFromKeys = operand_step(offsetof(Shared, v) - offsetof(Shared, k)) +
+                                   operand_panels(sizeof(Shared::v[0][0])) - operand_panels(16);
+    return first_keys_ + kFromKeys + stage_step<sizeof(Shared::v[0])>(values_.stage());
+  }
+  template <uint32_t kBytes>
+  static __device__ __forceinline__ uint32_t stage_step(int stage) {
+    return static_cast<uint32_t>(stage) * static_cast<uint32_t>(operand_step(kBytes));
   }
 
   Shared& shared_;
   const Params& p_;
   int warp_, consumer_;
   Rows rows_;
+  uint64_t first_queries_, first_keys_;
   typename Rows::Scores scores_;
   FlashForwardSm90Turn<Traits> turn_;
   RingPosition<Shared::kWorks> works_;
   RingPosition<Traits::kQueryStages> queries_;
-  RingPosition<Traits::kStages> keys_, values_;
+  Stages keys_, values_;
 };
 
 }  // namespace strobe

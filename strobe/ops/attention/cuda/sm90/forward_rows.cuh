@@ -48,31 +48,34 @@ class FlashForwardSm90Rows {
   using Scores = float[4 * kKeyTiles];
   using PartScores = float[Traits::kPartK / 2];
 
-  // [3] `q` are the warpgroup's rows.
+  // From an operand's panel of so many rows to the next.
+  static constexpr uint64_t panel_step(int rows) {
+    return operand_step(rows * kColumns * sizeof(T));
+  }
+
+  // [3] Operands: the warpgroup's rows of queries, and a tile of keys.
   template <int kCount>
-  static __device__ __forceinline__ void issue_scores(float (&scores)[kCount], const T* q,
-                                                      const T* k) {
+  static __device__ __forceinline__ void issue_scores(float (&scores)[kCount], uint64_t q,
+                                                      uint64_t k) {
     pin_registers(scores);
     wgmma_fence();
 #pragma unroll
     for (int step = 0; step < kHeadDim / 16; ++step) {
-      const int panel = step / 4;
       const uint64_t along = step % 4 * kStepAlongRow;
-      wgmma_m64k16<T>(scores, swizzled_operand(q + panel * Traits::kBlockQ * kColumns) + along,
-                      swizzled_operand(k + panel * kBlockK * kColumns) + along, step > 0);
+      wgmma_m64k16<T>(scores, q + step / 4 * panel_step(Traits::kBlockQ) + along,
+                      k + step / 4 * panel_step(kBlockK) + along, step > 0);
     }
     wgmma_commit();
   }
 
   // [6] With all of P, or with its first columns. `accumulate`: to what is in O, else O is set.
   template <bool kIsPart>
-  __device__ __forceinline__ void issue_output(const T* v, bool accumulate) {
+  __device__ __forceinline__ void issue_output(uint64_t v, bool accumulate) {
     pin_output();
     wgmma_fence();
-    const uint64_t values = swizzled_operand(v, kBlockK * kColumns * sizeof(T));
 #pragma unroll
     for (int step = 0; step < (kIsPart ? Traits::kPartK : kBlockK) / 16; ++step) {
-      wgmma_m64k16<T, Major::mn>(out_, probs_[step], values + step * kStepDownRows,
+      wgmma_m64k16<T, Major::mn>(out_, probs_[step], v + step * kStepDownRows,
                                  accumulate || step > 0);
     }
     wgmma_commit();
