@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "strobe/gpu/math.cuh"
+#include "strobe/gpu/named_barrier.cuh"
 #include "strobe/gpu/native.cuh"
 #include "strobe/gpu/stmatrix.cuh"
 #include "strobe/gpu/thread_index.cuh"
@@ -30,74 +31,60 @@ class FlashBackwardSm90Consumer {
   __device__ FlashBackwardSm90Consumer(const Params& params, Shared& shared, int part)
       : params_(params), shared_(shared), part_(part) {
     keys_.advance();  // behind the values
+    first_query_ = lane() % 4 * 2;
+    dscores_row_ = first_key() + warp() * kWarpKeys + lane() % 16;
+    dscores_chunk_ = lane() / 16;
   }
 
   __device__ __forceinline__ void run() {
     if (!wait_for_work(work_)) return;
-    wait_for_keys(keys_);
-    wait_for_queries(0);
+    wait_for_item();
+    if (part_ == 1) pass_turn();
+    wait_for_turn();
     issue_scores(keys_stage(), 0);
-    wait_for_keys(values());
-    tile_ = work().step_begin;
-    mbarrier_wait(&shared_.dout_full[0], 0);
     finish_scores();
     for (bool is_first = true;;) {
       // P and dP of the step are there. No product is under way here, nor may one be: ptxas does
       // not follow them round a loop.
-      const bool is_last_tile = tile_ + 1 == work().step_end;
-      const bool is_last = is_last_tile && head_ + 1 == params_.call.group;
+      const bool is_last = steps_left_ == 1;
       if (is_last) release(&shared_.keys_empty[values().stage()]);
       make_operands();  // [5]
       share_dscores();
       issue_dv(!is_first);  // [6]
       issue_dk(!is_first);
-
-      // What comes next, so that the tensor cores have work while this step ends.
-      auto next_work = work_;
-      auto next_keys = keys_;
-      bool has_next = true;
-      if (is_last) {
-        next_work.advance();
-        has_next = wait_for_work(next_work);
-        next_keys.advance();
-        next_keys.advance();
-        if (has_next) wait_for_keys(next_keys);
-      }
-      if (has_next) wait_for_queries(step_ + 1);
-      mbarrier_wait(&shared_.dscores_full, step_ % 2);
+      const uint32_t step = step_++;
+      wait_for_dscores(step);
       float query_sums[kPartColumns / 2];
       issue_query_sums(query_sums, Config::kSplitsRows ? 0 : part_ * kPartColumns);  // [7]
       wgmma_wait<1>();                                                               // dV, dK
       pin_operands(probs16_);
       pin_operands(dscores16_);
-      release(&shared_.dout_empty[stage(step_)]);
-      release(&shared_.q_empty[stage(step_)]);
-      const auto item = work_;
-      const auto item_keys = keys_;
-      work_ = next_work;
-      keys_ = next_keys;
-      ++step_;
-      head_ = is_last ? 0 : is_last_tile ? head_ + 1 : head_;
-      tile_ = is_last_tile ? work().step_begin : tile_ + 1;
-      if (has_next) {
-        if (is_last) wait_for_keys(values());
-        mbarrier_wait(&shared_.dout_full[stage(step_)], parity(step_));
+      release(&shared_.dout_empty[stage(step)], &shared_.q_empty[stage(step)]);
+
+      // What comes next, so that the tensor cores have work while this step ends.
+      if (is_last) {
+        next_item();
+      } else {
+        next_tile();
       }
+      wait_for_turn();
       // [perf] Not in a branch, where ptxas would have products wait; after the last step of all,
       // of no use.
       issue_scores(keys_stage(), stage(step_));  // [3]
       wgmma_wait<1>();                           // dS K
       pin_registers(query_sums);
       release(&shared_.dscores_empty);
-      if (is_last) release(&shared_.keys_empty[item_keys.stage()]);
-      give_query_sums(query_sums);
+      if (is_last) release(&shared_.keys_empty[keys_.before().before().stage()]);
+      give_query_sums(query_sums, step);
       finish_scores();
       is_first = is_last;
       if (!is_last) continue;
-      write_sums(shared_.work[item.stage()]);  // [9]
-      release(&shared_.work_empty[item.stage()]);
-      if (!has_next) return;
+      const int item = work_.before().stage();
+      write_sums(shared_.work[item]);  // [9]
+      release(&shared_.work_empty[item]);
+      if (is_end()) break;
     }
+    if (part_ == 0) wait_for_turn();  // the other one's last
   }
 
  protected:
@@ -110,6 +97,7 @@ class FlashBackwardSm90Consumer {
   static constexpr int kBlockQ = Config::kBlockQ, kHeadDim = Config::kHeadDim;
   static constexpr int kPartColumns = Config::kPartColumns;
   static constexpr int kWarpKeys = 16, kPartKeys = 64;
+  static constexpr int kTurns = 1;  // the named barriers from here on, one a warpgroup
 
   // Of the warpgroup's keys, in the tile.
   __device__ __forceinline__ int first_key() const {
@@ -126,6 +114,24 @@ class FlashBackwardSm90Consumer {
     if (lane() == 0) mbarrier_arrive(empty);
   }
 
+  static __device__ __forceinline__ void release(Mbarrier* empty, Mbarrier* other) {
+    __syncwarp();
+    if (lane() == 0) {
+      mbarrier_arrive(empty);
+      mbarrier_arrive(other);
+    }
+  }
+
+  // [perf] The warpgroups issue S and dP one after the other. Otherwise dS, which both need, has
+  // them do the same at the same time: exponentials while the tensor cores stand still, and then
+  // products.
+  __device__ __forceinline__ void wait_for_turn() {
+    barrier_wait(kTurns + part_, Config::kConsumers * Config::kWarpgroup);
+  }
+  __device__ __forceinline__ void pass_turn() {
+    barrier_arrive(kTurns + 1 - part_, Config::kConsumers * Config::kWarpgroup);
+  }
+
   using Keys = NarrowRingPosition<Config::kKeyBuffers>;
   using Items = NarrowRingPosition<Config::kWorkStages>;
   __device__ __forceinline__ const Work& work() const { return shared_.work[work_.stage()]; }
@@ -138,6 +144,8 @@ class FlashBackwardSm90Consumer {
     return kHoldsOneItem ? 0 : values().stage();
   }
 
+  __device__ __forceinline__ bool is_end() const { return work().key_head == Work::kEnd; }
+
   // False: there is no more.
   __device__ __forceinline__ bool wait_for_work(const Items& at) {
     mbarrier_wait(&shared_.work_full[at.stage()], at.parity());
@@ -149,9 +157,37 @@ class FlashBackwardSm90Consumer {
   __device__ __forceinline__ void wait_for_queries(uint32_t step) {
     mbarrier_wait(&shared_.q_full[stage(step)], parity(step));
   }
+  __device__ __forceinline__ void wait_for_step() {
+    wait_for_queries(step_);
+    mbarrier_wait(&shared_.dout_full[stage(step_)], parity(step_));
+  }
+  // The item at work_, and all of its first step.
+  __device__ __forceinline__ void wait_for_item() {
+    wait_for_keys(keys_);
+    wait_for_keys(values());
+    wait_for_step();
+    tile_ = work().step_begin;
+    head_ = 0;
+    steps_left_ = (work().step_end - tile_) * params_.call.group;
+  }
   static __device__ __forceinline__ uint32_t stage(uint32_t step) { return step % Config::kStages; }
   static __device__ __forceinline__ uint32_t parity(uint32_t step) {
     return step / Config::kStages % 2;
+  }
+
+  __device__ __forceinline__ void next_tile() {
+    --steps_left_;
+    if (++tile_ == work().step_end) {
+      tile_ = work().step_begin;
+      ++head_;
+    }
+    wait_for_step();
+  }
+  __device__ __forceinline__ void next_item() {
+    work_.advance();
+    keys_.advance();
+    keys_.advance();
+    if (wait_for_work(work_)) wait_for_item();
   }
 
   // [3] S = K Qᵀ
@@ -172,10 +208,15 @@ class FlashBackwardSm90Consumer {
   __device__ __forceinline__ void finish_scores() {
     // [perf] With dropout and 128 queries, registers hold no dP while P is made.
     constexpr bool kWaits = Config::kHasDropout && kBlockQ == 128;
-    if constexpr (!kWaits) issue_dprobs(stage(step_));
+    if constexpr (!kWaits) {
+      issue_dprobs(stage(step_));
+      pass_turn();
+    }
+    const SeenQueries seen = seen_queries();  // before the wait, which is long enough for it
     wgmma_wait<kWaits ? 0 : 1>();
     pin_registers(scores_);
-    make_probs();
+    if constexpr (kWaits) pass_turn();
+    make_probs(seen);
     if constexpr (kWaits) issue_dprobs(stage(step_));
     wgmma_wait<0>();
     pin_registers(dprobs_);
@@ -238,12 +279,26 @@ class FlashBackwardSm90Consumer {
     wgmma_commit();
   }
 
+  // L·log2e (0) or Δ (1) of the thread's queries of the 8 of number j.
+  __device__ __forceinline__ float2 statistic(int which, int j) const {
+    return *reinterpret_cast<const float2*>(
+        &shared_.statistics[stage(step_)][which][8 * j + first_query_]);
+  }
+
+  // The queries that all of the warpgroup's keys see.
+  struct SeenQueries {
+    int begin, end;
+  };
+  __device__ __forceinline__ SeenQueries seen_queries() const {
+    const int part = first_key() / kPartKeys;
+    return {work().seen_begin[part], work().seen_end[part]};
+  }
+
   // [4] P = exp(S − L), in f32; [5] negative where dropout lets it fall.
-  __device__ __forceinline__ void make_probs() {
-    const float* lse = shared_.statistics[stage(step_)][0] + lane() % 4 * 2;
+  __device__ __forceinline__ void make_probs(const SeenQueries& seen) {
 #pragma unroll
     for (int j = 0; j < kBlockQ / 8; ++j) {
-      const float2 both = *reinterpret_cast<const float2*>(lse + 8 * j);
+      const float2 both = statistic(0, j);
 #pragma unroll
       for (int e = 0; e < 4; ++e) {
         float& score = scores_[4 * j + e];
@@ -256,10 +311,7 @@ class FlashBackwardSm90Consumer {
     // [perf] Masked only now, because a branch ends what ptxas schedules at a time: otherwise it
     // moves the wait for dP in front of the exponentials.
     const int first = tile_ * kBlockQ;
-    if (first < work().seen_begin[first_key() / kPartKeys] ||
-        first + kBlockQ > work().seen_end[first_key() / kPartKeys]) {
-      hide(work(), first);
-    }
+    if (first < seen.begin || first + kBlockQ > seen.end) hide(work(), first);
   }
 
   __device__ __forceinline__ void drop() {
@@ -313,10 +365,9 @@ class FlashBackwardSm90Consumer {
 
   // Both rounded, as left operands.
   __device__ __forceinline__ void make_operands() {
-    const float* delta = shared_.statistics[stage(step_)][1] + lane() % 4 * 2;
 #pragma unroll
     for (int j = 0; j < kBlockQ / 8; ++j) {
-      const float2 both = *reinterpret_cast<const float2*>(delta + 8 * j);
+      const float2 both = statistic(1, j);
       float prob[4], dscore[4];
 #pragma unroll
       for (int e = 0; e < 4; ++e) {
@@ -337,21 +388,24 @@ class FlashBackwardSm90Consumer {
   // dSᵀ for both warpgroups.
   __device__ __forceinline__ void share_dscores() {
     mbarrier_wait(&shared_.dscores_empty, step_ % 2 ^ 1);
-    const int row = first_key() + warp() * kWarpKeys + lane() % 16;
 #pragma unroll
     for (int step = 0; step < kBlockQ / 16; ++step) {
-      const int chunk = step % 4 * 2 + lane() / 16;
-      const T* to = &shared_.dscores[step / 4][row][(chunk ^ row % 8) * 8];
+      const int chunk = step % 4 * 2 + dscores_chunk_;
+      const T* to = &shared_.dscores[step / 4][dscores_row_][(chunk ^ dscores_row_ % 8) * 8];
       stmatrix_x4(shared_address(to), dscores16_[step]);
     }
-    fence_async_proxy();
     release(&shared_.dscores_full);
+  }
+  // [perf] Who reads shows itself what was written, the writer does not wait until all can see it.
+  __device__ __forceinline__ void wait_for_dscores(uint32_t step) {
+    mbarrier_wait(&shared_.dscores_full, step % 2);
+    fence_async_proxy();
   }
 
   // The warpgroup's part, in the order of fragments, for the adder.
-  __device__ __forceinline__ void give_query_sums(const float (&sums)[kPartColumns / 2]) {
-    mbarrier_wait(&shared_.handed_on.sums_empty[part_],
-                  step_ % 2);  // step_ is the next step already
+  __device__ __forceinline__ void give_query_sums(const float (&sums)[kPartColumns / 2],
+                                                  uint32_t step) {
+    mbarrier_wait(&shared_.handed_on.sums_empty[part_], step % 2 ^ 1);
     const uint32_t to = shared_address(shared_.handed_on.query_sums[part_]) + thread() * 16;
 #pragma unroll
     for (int j = 0; j < kPartColumns / 8; ++j) {
@@ -359,7 +413,6 @@ class FlashBackwardSm90Consumer {
                       {__float_as_uint(sums[4 * j]), __float_as_uint(sums[4 * j + 1]),
                        __float_as_uint(sums[4 * j + 2]), __float_as_uint(sums[4 * j + 3])});
     }
-    fence_async_proxy();
     release(&shared_.handed_on.sums_full[part_]);
   }
 
@@ -398,7 +451,10 @@ class FlashBackwardSm90Consumer {
   Items work_;
   Keys keys_;
   uint32_t step_ = 0;  // of all items
-  int tile_ = 0, head_ = 0;
+  int tile_ = 0, head_ = 0, steps_left_ = 0;
+  // [perf] The thread's place in 8 queries and in dS, kept: made of threadIdx.x at each step, it is
+  // waited for.
+  int first_query_, dscores_row_, dscores_chunk_;
 
   float scores_[kBlockQ / 2], dprobs_[kBlockQ / 2];  // S and then P; dP
   Operands probs16_, dscores16_;

@@ -68,6 +68,7 @@ class FlashBackwardSm90Adder {
       fence_async_proxy_global();
     }
     mbarrier_wait(&shared_.handed_on.sums_full[part_], parity_);
+    fence_async_proxy();
     parity_ ^= 1;
     const uint32_t bytes = 64 * Config::part_columns(part_) * sizeof(float);
     if (before == 0) {

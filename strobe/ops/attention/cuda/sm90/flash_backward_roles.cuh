@@ -63,7 +63,7 @@ class FlashBackwardSm90RoleConsumer : FlashBackwardSm90Consumer<Config> {
   template <bool kIsLast>
   __device__ __forceinline__ void values_step(bool accumulate) {
     mbarrier_wait(&shared_.dout_full[stage(step_)], parity(step_));
-    this->make_probs();  // [4]
+    this->make_probs(this->seen_queries());  // [4]
     share_probs();
     this->issue_dv(accumulate);  // [6]
     const auto finish = [&] {
@@ -175,7 +175,7 @@ class FlashBackwardSm90RoleConsumer : FlashBackwardSm90Consumer<Config> {
   template <bool kIsLast, class Finish, class Next>
   __device__ __forceinline__ void end_step(const Finish& finish, const Next& next) {
     float first[kPieceColumns / 2], second[kPieceColumns / 2];
-    mbarrier_wait(&shared_.dscores_full, step_ % 2);
+    this->wait_for_dscores(step_);
     this->issue_query_sums(first, part_ * kPartColumns);
     wgmma_wait<1>();
     finish();
