@@ -11,7 +11,7 @@
 
 namespace strobe {
 
-// As DropoutRowBlock (portable/dropout_fragment.cuh): of two neighbouring key blocks a lane computes
+// As DropoutRowBlock (portable/dropout_fragment.cuh): of two neighbouring key blocks a lane makes
 // the counter of the one whose parity is its row's, and the lane four away sends the two words that
 // it needs of the other.
 class FlashForwardSm90Dropout {
@@ -58,7 +58,7 @@ class FlashForwardSm90Dropout {
     swap_ = row_block % 2 != 0 ? 0x4444u : 0;
   }
 
-  // Of the key blocks 2·pair and 2·pair + 1. [perf] `after` is any value that the drawing shall wait
+  // Of the key blocks 2·pair and 2·pair + 1. [perf] `after` is a value that the drawing shall wait
   // for: left to itself, the compiler draws between products, and the tensor cores wait.
   __device__ __forceinline__ Draw draw(uint32_t pair, uint32_t after) const {
     uint32_t mine[4];

@@ -187,7 +187,7 @@ class FlashForwardSm90Rows {
   }
 
   // [5] What decides about 32 keys is drawn when half of the 32 before are made. [perf] `after`: a
-  // value of this step; drawn earlier, it would be between products, and the tensor cores would wait.
+  // value of this step; drawn earlier, it would be between products, and tensor cores would wait.
   __device__ __forceinline__ void draw_ahead(const FlashForwardSm90Dropout& dropout, int tile,
                                              int step, int steps, float after) {
     const int group = (step + 1) / 2;
