@@ -23,6 +23,7 @@ FlashBackwardSm90Params<T> backward_sm90_params(const AttentionBackward& args,
   params.scale_log2 = args.scale * kLog2e;
   params.units = plan.units;
   params.section = plan.section;
+  params.sections = plan.sections;
   params.key_tiles = plan.key_tiles;
   params.query_tiles = plan.query_tiles;
   params.zeros = plan.zeros;

@@ -19,7 +19,8 @@ struct FlashBackwardSm90Params {
   AttentionBackwardParams<T> call;
   float scale_log2 = 0;
 
-  int units = 0, section = 1;          // the units of a section take turns, tile by tile
+  // The units of a section take turns, tile by tile; the last section has the rest of the units.
+  int units = 0, section = 1, sections = 1;
   int key_tiles = 0, query_tiles = 0;  // of a head; packed: of all sequences
 
   // [B·Hq, query_tiles, 2, block_q]: L·log2e and Δ·keep of every query; ∞ and 0 of one that sees

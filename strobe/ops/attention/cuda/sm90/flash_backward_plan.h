@@ -11,7 +11,7 @@ namespace strobe {
 
 // How one backward pass is cut into work, and the memory that it takes.
 struct FlashBackwardSm90Plan {
-  int units = 0, section = 1;
+  int units = 0, section = 1, sections = 1;
   bool is_ordered = false, is_descending = false;
   int key_tiles = 0, query_tiles = 0;
   int64_t statistics = 0, query_sums = 0, zeros = 0, counters = 0;  // of 4 bytes each
@@ -27,9 +27,13 @@ struct FlashBackwardSm90Plan {
     key_tiles = static_cast<int>(most_tiles(p.seq_k, sequences, block_k, p.is_packed));
     query_tiles =
         std::max(1, static_cast<int>(most_tiles(p.seq_q, sequences, block_q, p.is_packed)));
-    is_ordered = !flash_backward_sm90_has_roles(head_dim);
+    is_ordered =
+        !flash_backward_sm90_has_roles(head_dim) && (p.is_deterministic || !is_long_causal(p));
     is_descending = is_ordered && p.mask.kind != MaskKind::full;
     section = std::min(section_units(p, processors), std::max(1, units));
+    // In any order, the longest items come first, and the last section is a long one, so that
+    // enough short items are left to fill what its long ones leave.
+    sections = is_ordered ? (units + section - 1) / section : std::max(1, units / section - 1);
     const int64_t rows = batches * p.heads_q * query_tiles * block_q;
     const int columns = (head_dim + kPanelColumns - 1) / kPanelColumns * kPanelColumns;
     statistics = 2 * rows;
@@ -41,6 +45,13 @@ struct FlashBackwardSm90Plan {
   int64_t bytes() const { return 4 * (statistics + query_sums + counters); }
 
  private:
+  // In a fixed order, items under a causal mask go from the shortest to the longest, and blocks
+  // stand idle at the end: where items are long, that costs more than clearing the sums.
+  static bool is_long_causal(const AttentionProblem& p) {
+    constexpr int64_t kLong = 4096;
+    return p.mask.kind == MaskKind::causal && p.seq_k >= kLong;
+  }
+
   // Items of a section: all its units' first tiles of keys, then all their second ones, and so on.
   int section_units(const AttentionProblem& p, int processors) const {
     const auto at_least = [](int64_t total, int64_t each) {
@@ -52,9 +63,9 @@ struct FlashBackwardSm90Plan {
     // Items of a unit go through the same queries, each behind the one before. So many units have
     // them some steps apart: enough for an addition to be seen before the next one comes, and so
     // few that the L2 cache still holds the sums, and what the one before has loaded.
-    constexpr int kStepsApart = 2;
+    constexpr int kStepsApart = 2, kLeast = 4;
     const int64_t steps = int64_t{query_tiles} * (p.heads_q / p.heads_kv);
-    return std::max(busy, at_least(int64_t{kStepsApart} * processors, steps));
+    return std::max({busy, at_least(int64_t{kStepsApart} * processors, steps), kLeast});
   }
 };
 

@@ -68,9 +68,10 @@ __device__ __forceinline__ void set_backward_sm90_work(FlashBackwardSm90Work& wo
                                                        const FlashBackwardSm90Params<T>& params,
                                                        int index) {
   const AttentionCall<T>& call = params.call;
-  const int first_unit = index / (params.section * params.key_tiles) * params.section;
+  const int section = min(index / (params.section * params.key_tiles), params.sections - 1);
+  const int first_unit = section * params.section;
   const int in_section = index - first_unit * params.key_tiles;
-  const int units = min(params.section, params.units - first_unit);
+  const int units = section == params.sections - 1 ? params.units - first_unit : params.section;
   const int unit = first_unit + in_section % units, turn = in_section / units;
   work.unit = unit;
   work.key_head = unit % call.heads_kv;

@@ -24,7 +24,7 @@ const Sm90Variant<AttentionForward>* forward_variant(DType dtype, int64_t head_d
   return find_variant(flash_forward_sm90_variants(), dtype, head_dim);
 }
 // Null where the portable kernel is called for, which adds up dq in a fixed order if that is asked;
-// so does this one, up to 128 columns, always.
+// so does this one up to 128 columns.
 const Sm90Variant<AttentionBackward>* backward_variant(DType dtype, int64_t head_dim,
                                                        bool is_deterministic) {
   const auto* variant = find_variant(flash_backward_sm90_variants(), dtype, head_dim);
