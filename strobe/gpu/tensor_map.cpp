@@ -28,8 +28,8 @@ EncodeFunction encode_function() {
 CUtensorMap make_tensor_map(const BoxedTensor& tensor) {
   static const auto encode = encode_function();
   // The driver's function needs a context, which a thread has from its first use of the runtime.
-  thread_local const cudaError_t bound = cudaFree(nullptr);
-  cuda_check(bound, "choosing a GPU");
+  [[maybe_unused]] thread_local const bool is_bound =
+      (cuda_check(cudaFree(nullptr), "choosing a GPU"), true);
   constexpr int kRank = 4;
   constexpr cuuint64_t kElement = 2, kAligned = 16;
   cuuint64_t size[kRank], stride[kRank - 1];
