@@ -49,7 +49,8 @@ struct FlashBackwardSm90Plan {
   // stand idle at the end: where items are long, that costs more than clearing the sums.
   static bool is_long_causal(const AttentionProblem& p) {
     constexpr int64_t kLong = 4096;
-    return p.mask.kind == MaskKind::causal && p.seq_k >= kLong;
+    const int64_t sequences = p.is_packed ? std::max<int64_t>(1, p.batch) : 1;
+    return p.mask.kind == MaskKind::causal && p.seq_k >= kLong * sequences;
   }
 
   // Items of a section: all its units' first tiles of keys, then all their second ones, and so on.

@@ -20,7 +20,8 @@ namespace strobe {
 //
 // Nobody waits for ever: an item waits for items of its key head that are numbered before it, and
 // blocks take items, and finish them, in the order of their numbers. So of all items that are not
-// finished, the first waits for none, and its block is at it.
+// finished, the first waits for none, and its block is at it. Where packed sequences do not ascend,
+// some would be missing, so there are none (are_ascending() in flash_backward_statistics.cuh).
 template <class Config>
 class FlashBackwardSm90Adder {
  public:

@@ -32,6 +32,19 @@ __device__ __forceinline__ float sum_of_each(float (&x)[8]) {
   return x[0];
 }
 
+// For a warp: whether packed sequences follow one another. Where they do not, there would be items
+// that wait for additions which nobody makes.
+template <class T>
+__device__ __forceinline__ bool are_ascending(const AttentionCall<T>& call) {
+  bool is_wrong = false;
+  for (int s = static_cast<int>(threadIdx.x) % kWarpSize; s < call.sequences; s += kWarpSize) {
+    for (const int32_t* cu_seqlens : {call.cu_seqlens_q, call.cu_seqlens_k}) {
+      is_wrong |= cu_seqlens[s] < 0 || cu_seqlens[s + 1] < cu_seqlens[s];
+    }
+  }
+  return __any_sync(kFullWarp, is_wrong) == 0;
+}
+
 // attention_backward_flash_sm90_statistics
 //
 // Computes    Δ = rowsum(dO∘O)                                                      (11)
@@ -59,6 +72,9 @@ __global__ void __launch_bounds__(kThreads) attention_backward_flash_sm90_statis
   }
 #pragma unroll 1
   for (int64_t i = thread; i < params.counters; i += threads) params.items_taken[i] = 0;
+  if (call.is_packed() && thread < kWarpSize && !are_ascending(call) && thread == 0) {
+    *params.items_taken = params.units * params.key_tiles;  // all, before they begin
+  }
 
   const auto index = static_cast<uint32_t>(thread / kLanes);
   const uint32_t head = index % call.heads_q, row_tile = index / call.heads_q * kRows / kBlockQ;
