@@ -11,7 +11,7 @@
 //             of queries, too
 // Shared      Q kQueryStages × kBlockQ×D · K, V kStages × kBlockK×D · O of a warp kOutPanels ×
 //             16×64, in panels of 64 columns with the 128-byte swizzle · barriers
-//                                                                       (forward_shared.cuh)
+//                                                                       (flash_forward_shared.cuh)
 // Steps       [1] place the tile, load Q  [2] load K, V  [3] S=QKᵀ of a tile of keys, with [6] of
 //             that before  [4] mask  [5] P = 2^(S − m), l, dropout; where sums show that m is far
 //             too little, raise it and rescale l, O  [6] O += PV  [7] write O, L
@@ -24,31 +24,31 @@
 #include <cuda_runtime.h>
 
 #include "strobe/gpu/setmaxnreg.cuh"
-#include "strobe/ops/attention/cuda/sm90/forward_consumer.cuh"
-#include "strobe/ops/attention/cuda/sm90/forward_producer.cuh"
-#include "strobe/ops/attention/cuda/sm90/forward_shared.cuh"
+#include "strobe/ops/attention/cuda/sm90/flash_forward_consumer.cuh"
+#include "strobe/ops/attention/cuda/sm90/flash_forward_load.cuh"
+#include "strobe/ops/attention/cuda/sm90/flash_forward_shared.cuh"
 
 namespace strobe {
 
 constexpr int kMostSharedBytes = 227 << 10;  // that a block may ask for (sm_90)
 
-template <class Traits>
-__global__ void __launch_bounds__(Traits::kThreads, 1) attention_forward_flash_sm90_kernel(
-    const __grid_constant__ FlashForwardSm90Params<typename Traits::Element> p) {
+template <class Config>
+__global__ void __launch_bounds__(Config::kThreads, 1) attention_forward_flash_sm90_kernel(
+    const __grid_constant__ FlashForwardSm90Params<typename Config::T> p) {
   extern __shared__ __align__(1024) unsigned char memory[];
-  static_assert(sizeof(FlashForwardSm90Shared<Traits>) <= kMostSharedBytes);
-  auto& shared = *reinterpret_cast<FlashForwardSm90Shared<Traits>*>(memory);
+  static_assert(sizeof(FlashForwardSm90Shared<Config>) <= kMostSharedBytes);
+  auto& shared = *reinterpret_cast<FlashForwardSm90Shared<Config>*>(memory);
   const bool may_have_foreign_keys =
       p.call.is_packed() || p.call.key_begin != nullptr || p.call.key_end != nullptr;
   if (threadIdx.x == 0) init_barriers(shared, may_have_foreign_keys);
   __syncthreads();
   if (threadIdx.x >= 128) {
-    take_registers<Traits::kConsumerRegisters>();
+    take_registers<Config::kConsumerRegisters>();
     // [perf] So the compiler knows that it is the same in the whole warp.
     const int warp = __shfl_sync(kFullWarp, static_cast<int>(threadIdx.x) / kWarpSize, 0);
-    FlashForwardSm90Consumer<Traits>(shared, p, warp - 4).run();
+    FlashForwardSm90Consumer<Config>(shared, p, warp - 4).run();
   } else {
-    give_up_registers<Traits::kProducerRegisters>();
+    give_up_registers<Config::kProducerRegisters>();
     const int warp = static_cast<int>(threadIdx.x) / kWarpSize;
     if (threadIdx.x == 0) load_works(shared, p);
     if (warp == 1) place_works(shared, p);

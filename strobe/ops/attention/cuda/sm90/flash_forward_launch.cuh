@@ -12,19 +12,19 @@
 
 namespace strobe {
 
-template <class Traits>
-FlashForwardSm90Params<typename Traits::Element> forward_sm90_params(const AttentionForward& args,
-                                                                     int64_t l2_bytes) {
-  FlashForwardSm90Params<typename Traits::Element> params;
-  params.q = bthd_map(args.q, Traits::kBlockQ);
-  params.k = bthd_map(args.k, Traits::kBlockK);
-  params.v = bthd_map(args.v, Traits::kBlockK);
-  params.out = bthd_map(args.out, Traits::kWarpRows);
-  params.call = attention_params<typename Traits::Element>(args);
+template <class Config>
+FlashForwardSm90Params<typename Config::T> forward_sm90_params(const AttentionForward& args,
+                                                               int64_t l2_bytes) {
+  FlashForwardSm90Params<typename Config::T> params;
+  params.q = bthd_map(args.q, Config::kBlockQ);
+  params.k = bthd_map(args.k, Config::kBlockK);
+  params.v = bthd_map(args.v, Config::kBlockK);
+  params.out = bthd_map(args.out, Config::kWarpRows);
+  params.call = attention_params<typename Config::T>(args);
   // Long sections, so that what is left at the end is short; but at the beginning of a section the
   // keys and values of all its heads come from memory at once.
   constexpr int kMostKeyHeads = 32;
-  params.grid = forward_grid(params.call, Traits::kBlockQ, l2_bytes * 2 / 3);
+  params.grid = forward_grid(params.call, Config::kBlockQ, l2_bytes * 2 / 3);
   params.grid.section = std::min(params.grid.section, kMostKeyHeads * params.call.group);
   params.tiles = static_cast<int>(params.grid.blocks());
   constexpr float kLog2E = 1.4426950408889634f;
@@ -33,20 +33,20 @@ FlashForwardSm90Params<typename Traits::Element> forward_sm90_params(const Atten
   return params;
 }
 
-template <class Traits>
+template <class Config>
 void launch_forward_sm90(Context& ctx, const AttentionForward& args) {
   const Arena::Scope scope(ctx.arena());
   int* counter = ctx.arena().allocate(MemoryUse::attention, DType::i32, {1}).as<int>();
   if (ctx.is_planning()) return;
   const CudaInfo& info = cuda_info(ctx.device().index);
-  auto params = forward_sm90_params<Traits>(args, info.l2_bytes);
+  auto params = forward_sm90_params<Config>(args, info.l2_bytes);
   params.counter = counter;
   cuda_check(cudaMemsetAsync(counter, 0, sizeof(int), stream_of(ctx)), "clearing a counter");
   const int64_t blocks = std::min<int64_t>(info.multiprocessors, params.grid.blocks());
-  launch(ctx, attention_forward_flash_sm90_kernel<Traits>,
+  launch(ctx, attention_forward_flash_sm90_kernel<Config>,
          {.grid = dim3(static_cast<unsigned>(blocks)),
-          .block = dim3(Traits::kThreads),
-          .shared_bytes = static_cast<int>(sizeof(FlashForwardSm90Shared<Traits>))},
+          .block = dim3(Config::kThreads),
+          .shared_bytes = static_cast<int>(sizeof(FlashForwardSm90Shared<Config>))},
          params);
 }
 

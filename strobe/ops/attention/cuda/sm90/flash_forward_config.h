@@ -1,13 +1,13 @@
 #pragma once
 
-#include "strobe/ops/attention/cuda/sm90/tile_table.h"
+#include "strobe/ops/attention/cuda/sm90/flash_forward_tiles.h"
 
 namespace strobe {
 
 // A variant of attention_forward_flash_sm90 (flash_forward.cuh).
-template <class T, int kHeadDim_, bool kHasDropout_, FlashForwardSm90Tile kTile_>
+template <class T_, int kHeadDim_, bool kHasDropout_, FlashForwardSm90Tile kTile_>
 struct FlashForwardSm90 {
-  using Element = T;
+  using T = T_;
   static constexpr int kHeadDim = kHeadDim_;
   static constexpr bool kHasDropout = kHasDropout_;
   static constexpr FlashForwardSm90Tile kTile = kTile_;

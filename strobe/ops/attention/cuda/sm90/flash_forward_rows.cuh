@@ -14,23 +14,23 @@
 #include "strobe/gpu/thread_index.cuh"
 #include "strobe/gpu/tma.cuh"
 #include "strobe/gpu/wgmma.cuh"
-#include "strobe/ops/attention/cuda/sm90/forward_dropout.cuh"
-#include "strobe/ops/attention/cuda/sm90/forward_traits.h"
-#include "strobe/ops/attention/cuda/sm90/forward_work.cuh"
+#include "strobe/ops/attention/cuda/sm90/flash_forward_config.h"
+#include "strobe/ops/attention/cuda/sm90/flash_forward_dropout.cuh"
+#include "strobe/ops/attention/cuda/sm90/flash_forward_work.cuh"
 
 namespace strobe {
 
 // A thread's index, for what happens once a tile of queries.
-template <class Traits>
+template <class Config>
 __device__ __forceinline__ int forward_sm90_thread() {
-  return Traits::kRecomputesIndices ? thread_index() : static_cast<int>(threadIdx.x);
+  return Config::kRecomputesIndices ? thread_index() : static_cast<int>(threadIdx.x);
 }
 
-template <class Traits>
+template <class Config>
 class FlashForwardSm90Rows {
-  using T = typename Traits::Element;
-  static constexpr int kHeadDim = Traits::kHeadDim, kBlockK = Traits::kBlockK;
-  static constexpr int kColumns = Traits::kColumns;
+  using T = typename Config::T;
+  static constexpr int kHeadDim = Config::kHeadDim, kBlockK = Config::kBlockK;
+  static constexpr int kColumns = Config::kColumns;
   static constexpr int kKeyTiles = kBlockK / 8;     // 16 × 8 elements of S
   static constexpr int kValueTiles = kHeadDim / 8;  // and of O
   static constexpr float kNothing = -INFINITY;
@@ -46,7 +46,7 @@ class FlashForwardSm90Rows {
 
   // S of a tile of keys or, where the rest of it is seen by nobody, of its first part.
   using Scores = float[4 * kKeyTiles];
-  using PartScores = float[Traits::kPartK / 2];
+  using PartScores = float[Config::kPartK / 2];
 
   // From an operand's panel of so many rows to the next.
   static constexpr uint64_t panel_step(int rows) {
@@ -62,7 +62,7 @@ class FlashForwardSm90Rows {
 #pragma unroll
     for (int step = 0; step < kHeadDim / 16; ++step) {
       const uint64_t along = step % 4 * kStepAlongRow;
-      wgmma_m64k16<T>(scores, q + step / 4 * panel_step(Traits::kBlockQ) + along,
+      wgmma_m64k16<T>(scores, q + step / 4 * panel_step(Config::kBlockQ) + along,
                       k + step / 4 * panel_step(kBlockK) + along, step > 0);
     }
     wgmma_commit();
@@ -74,7 +74,7 @@ class FlashForwardSm90Rows {
     pin_output();
     wgmma_fence();
 #pragma unroll
-    for (int step = 0; step < (kIsPart ? Traits::kPartK : kBlockK) / 16; ++step) {
+    for (int step = 0; step < (kIsPart ? Config::kPartK : kBlockK) / 16; ++step) {
       wgmma_m64k16<T, Major::mn>(out_, probs_[step], v + step * kStepDownRows,
                                  accumulate || step > 0);
     }
@@ -154,7 +154,7 @@ class FlashForwardSm90Rows {
       const bool has_seen = sum != 0;  // NaN stays NaN
       factor_[half] = has_seen ? __fdividef(keep_scale, sum) : 0;
       const int row = this->row() + 8 * half;
-      if (forward_sm90_thread<Traits>() % kWarpSize % 4 == 0 && row < rows) {
+      if (forward_sm90_thread<Config>() % kWarpSize % 4 == 0 && row < rows) {
         constexpr float kLn2 = 0.6931471805599453f;
         lse[row] = has_seen ? (subtrahend_[half] + log2_approximately(sum)) * kLn2 : kNothing;
       }
@@ -163,7 +163,7 @@ class FlashForwardSm90Rows {
 
   // [7] A panel of the warp's 16 rows of output, rounded, into shared memory.
   __device__ __forceinline__ void put_panel(T* panel, int index) const {
-    const int lane = forward_sm90_thread<Traits>() % kWarpSize;
+    const int lane = forward_sm90_thread<Config>() % kWarpSize;
     const uint32_t address = shared_address(panel) + lane % 16 * (kColumns * sizeof(T));
 #pragma unroll
     for (int chunk = 0; chunk < 8; chunk += 2) {
@@ -179,11 +179,11 @@ class FlashForwardSm90Rows {
   }
 
  private:
-  static __device__ __forceinline__ int lane() { return forward_sm90_thread<Traits>() % kWarpSize; }
+  static __device__ __forceinline__ int lane() { return forward_sm90_thread<Config>() % kWarpSize; }
 
   __device__ __forceinline__ int row() const {
-    if constexpr (!Traits::kRecomputesIndices) return row_;
-    return (forward_sm90_thread<Traits>() - Traits::kProducers) / kWarpSize * 16 + lane() / 4;
+    if constexpr (!Config::kRecomputesIndices) return row_;
+    return (forward_sm90_thread<Config>() - Config::kProducers) / kWarpSize * 16 + lane() / 4;
   }
 
   // [5] What decides about 32 keys is drawn when half of the 32 before are made. [perf] `after`: a
@@ -243,7 +243,7 @@ class FlashForwardSm90Rows {
 #pragma unroll
     for (int step = 0; step < kCount / 8; ++step) {
       float probs[8];
-      if constexpr (Traits::kHasDropout) {
+      if constexpr (Config::kHasDropout) {
         draw_ahead(dropout, tile, step, kCount / 8,
                    step == 0 ? scores[0] * exponent_scale - subtrahend_[0] : sum[0]);
       }
@@ -256,7 +256,7 @@ class FlashForwardSm90Rows {
       }
 #pragma unroll
       for (int j = 0; j < 4; ++j) probs_[step][j] = pack<T>(probs[2 * j], probs[2 * j + 1]);
-      if constexpr (Traits::kHasDropout) {
+      if constexpr (Config::kHasDropout) {
         const FlashForwardSm90Dropout::Draw& draw = draws_[step / 2];
         dropout.clear(probs_[step], step % 2 == 0 ? draw.even : draw.odd);
       }
@@ -266,7 +266,7 @@ class FlashForwardSm90Rows {
   int row_;
   uint32_t probs_[kBlockK / 16][4];  // P, rounded: left operands of 16 keys
   float out_[4 * kValueTiles];
-  FlashForwardSm90Dropout::Draw draws_[Traits::kHasDropout ? kBlockK / 32 : 1];
+  FlashForwardSm90Dropout::Draw draws_[Config::kHasDropout ? kBlockK / 32 : 1];
   // Of each half: what is subtracted from the scores in base 2, the sum of the exponentials, and
   // what O is to be multiplied by.
   float subtrahend_[2], row_sum_[2], factor_[2];

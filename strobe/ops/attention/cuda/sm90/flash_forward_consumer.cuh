@@ -1,7 +1,7 @@
 #pragma once
 
 // A consumer warpgroup of attention_forward_flash_sm90 (flash_forward.cuh): the order of the steps
-// [3] to [7], and what is waited for. forward_rows.cuh has the steps themselves.
+// [3] to [7], and what is waited for. flash_forward_rows.cuh has the steps themselves.
 
 #include <cstddef>
 #include <cstdint>
@@ -13,15 +13,15 @@
 #include "strobe/gpu/thread_index.cuh"
 #include "strobe/gpu/tma.cuh"
 #include "strobe/gpu/wgmma.cuh"
-#include "strobe/ops/attention/cuda/sm90/forward_rows.cuh"
-#include "strobe/ops/attention/cuda/sm90/forward_shared.cuh"
-#include "strobe/ops/attention/cuda/sm90/forward_work.cuh"
+#include "strobe/ops/attention/cuda/sm90/flash_forward_rows.cuh"
+#include "strobe/ops/attention/cuda/sm90/flash_forward_shared.cuh"
+#include "strobe/ops/attention/cuda/sm90/flash_forward_work.cuh"
 
 namespace strobe {
 
 // Consumers issue the products that all of them have in turns, so that one's exponentials lie under
 // another's products.
-template <class Traits>
+template <class Config>
 class FlashForwardSm90Turn {
   static constexpr int kFirst = 1;          // of the named barriers
   static constexpr int kThreads = 2 * 128;  // those that pass the turn on and those that get it
@@ -29,11 +29,11 @@ class FlashForwardSm90Turn {
  public:
   __device__ explicit FlashForwardSm90Turn(int consumer) {
     const int mine = kFirst + consumer;
-    const int next = consumer == Traits::kConsumers - 1 ? kFirst : mine + 1;
+    const int next = consumer == Config::kConsumers - 1 ? kFirst : mine + 1;
     // [perf] Exchanged with themselves, or the compiler would compute them anew for every turn.
     mine_ = __shfl_xor_sync(kFullWarp, mine, 0);
     next_ = __shfl_xor_sync(kFullWarp, next, 0);
-    pass(consumer == Traits::kConsumers - 1);
+    pass(consumer == Config::kConsumers - 1);
   }
   // `counts`: whether all consumers have the product that the turn is for.
   __device__ __forceinline__ void take(bool counts) const {
@@ -52,14 +52,14 @@ class FlashForwardSm90Turn {
 };
 
 // [7] The warp's rows of output, through its own shared memory.
-template <class Traits>
-__device__ __forceinline__ void write_output(
-    FlashForwardSm90Shared<Traits>& shared,
-    const FlashForwardSm90Params<typename Traits::Element>& p, const FlashForwardSm90Work& work,
-    const FlashForwardSm90Rows<Traits>& rows, int warp) {
-  using T = typename Traits::Element;
-  constexpr int kColumns = Traits::kColumns, kWarpRows = Traits::kWarpRows;
-  const int lane = static_cast<unsigned>(forward_sm90_thread<Traits>()) % kWarpSize;
+template <class Config>
+__device__ __forceinline__ void write_output(FlashForwardSm90Shared<Config>& shared,
+                                             const FlashForwardSm90Params<typename Config::T>& p,
+                                             const FlashForwardSm90Work& work,
+                                             const FlashForwardSm90Rows<Config>& rows, int warp) {
+  using T = typename Config::T;
+  constexpr int kColumns = Config::kColumns, kWarpRows = Config::kWarpRows;
+  const int lane = static_cast<unsigned>(forward_sm90_thread<Config>()) % kWarpSize;
   const int first = warp * kWarpRows;
   const int mine = min(work.rows - first, kWarpRows);
   if (mine <= 0) return;
@@ -67,9 +67,9 @@ __device__ __forceinline__ void write_output(
   // The tensor's map clips what lies behind its end, but not at the end of a packed sequence.
   const bool is_copied = mine == kWarpRows || !p.call.is_packed();
 #pragma unroll
-  for (int i = 0; i < Traits::kPanels; ++i) {
-    T* panel = &shared.out[warp][i % Traits::kOutPanels][0][0];
-    if (lane == 0) wait_until_read<Traits::kOutPanels - 1>();
+  for (int i = 0; i < Config::kPanels; ++i) {
+    T* panel = &shared.out[warp][i % Config::kOutPanels][0][0];
+    if (lane == 0) wait_until_read<Config::kOutPanels - 1>();
     __syncwarp();
     rows.put_panel(panel, i);
     if (is_copied) {
@@ -92,14 +92,14 @@ __device__ __forceinline__ void write_output(
 }
 
 // [3] to [7] For a thread of a consumer warpgroup.
-template <class Traits>
+template <class Config>
 class FlashForwardSm90Consumer {
-  using T = typename Traits::Element;
-  using Shared = FlashForwardSm90Shared<Traits>;
+  using T = typename Config::T;
+  using Shared = FlashForwardSm90Shared<Config>;
   using Params = FlashForwardSm90Params<T>;
-  using Rows = FlashForwardSm90Rows<Traits>;
-  static constexpr int kBlockK = Traits::kBlockK;
-  static constexpr bool kTrims = Traits::kTrims;
+  using Rows = FlashForwardSm90Rows<Config>;
+  static constexpr int kBlockK = Config::kBlockK;
+  static constexpr bool kTrims = Config::kTrims;
 
  public:
   // `warp` of the consumers'.
@@ -108,7 +108,7 @@ class FlashForwardSm90Consumer {
         p_(p),
         warp_(warp),
         consumer_(warp / 4),
-        rows_(warp * Traits::kWarpRows),
+        rows_(warp * Config::kWarpRows),
         first_queries_(swizzled_operand(shared.q[0][0][consumer_ * 64])),
         first_keys_(swizzled_operand(shared.k[0])),
         turn_(consumer_) {}
@@ -140,7 +140,7 @@ class FlashForwardSm90Consumer {
 
  private:
   using Work = FlashForwardSm90Work;
-  using Stages = RingPosition<Traits::kStages>;
+  using Stages = RingPosition<Config::kStages>;
 
   // Tiles of keys that only others see. It waits for them, too, and for queries where it has no
   // rows: a stage counts its readers, and one who left before the tile came would count among those
@@ -164,12 +164,12 @@ class FlashForwardSm90Consumer {
 
   // [perf] Of lane 0, so the compiler knows that it is the same in the whole warp.
   __device__ __forceinline__ int warp() const {
-    if constexpr (!Traits::kRecomputesIndices) return warp_;
-    return __shfl_sync(kFullWarp, (thread_index() - Traits::kProducers) / kWarpSize, 0);
+    if constexpr (!Config::kRecomputesIndices) return warp_;
+    return __shfl_sync(kFullWarp, (thread_index() - Config::kProducers) / kWarpSize, 0);
   }
 
   __device__ __forceinline__ FlashForwardSm90Dropout dropout_of(const Work& work) const {
-    const PhiloxKey key = Traits::kHasDropout ? p_.call.dropout.current_key() : PhiloxKey{};
+    const PhiloxKey key = Config::kHasDropout ? p_.call.dropout.current_key() : PhiloxKey{};
     return {p_.call.dropout, key, work.dropout_head, work.dropout_row_block + warp()};
   }
 
@@ -254,7 +254,7 @@ class FlashForwardSm90Consumer {
   }
 
   __device__ __forceinline__ void finish_sums(const FlashForwardSm90Work& work) {
-    rows_.finish_sums(Traits::kHasDropout ? p_.call.dropout.keep_scale() : 1.0f,
+    rows_.finish_sums(Config::kHasDropout ? p_.call.dropout.keep_scale() : 1.0f,
                       p_.call.lse + work.lse_row, work.rows);
   }
 
@@ -263,7 +263,7 @@ class FlashForwardSm90Consumer {
   __device__ __forceinline__ uint64_t queries() const {
     uint64_t queries = first_queries_ + stage_step<sizeof(Shared::q[0])>(queries_.stage());
     // [perf] Or the compiler would keep those of all the steps, in local memory.
-    if constexpr (Traits::kHeadDim > 128 && Traits::kHasDropout) pin_registers(queries);
+    if constexpr (Config::kHeadDim > 128 && Config::kHasDropout) pin_registers(queries);
     return queries;
   }
   __device__ __forceinline__ uint64_t keys() const {
@@ -285,9 +285,9 @@ class FlashForwardSm90Consumer {
   Rows rows_;
   uint64_t first_queries_, first_keys_;
   typename Rows::Scores scores_;
-  FlashForwardSm90Turn<Traits> turn_;
+  FlashForwardSm90Turn<Config> turn_;
   RingPosition<Shared::kWorks> works_;
-  RingPosition<Traits::kQueryStages> queries_;
+  RingPosition<Config::kQueryStages> queries_;
   Stages keys_, values_;
 };
 

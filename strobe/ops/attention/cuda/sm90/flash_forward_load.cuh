@@ -9,25 +9,25 @@
 #include "strobe/gpu/mbarrier.cuh"
 #include "strobe/gpu/reduce.cuh"
 #include "strobe/gpu/tma.cuh"
-#include "strobe/ops/attention/cuda/sm90/forward_shared.cuh"
-#include "strobe/ops/attention/cuda/sm90/forward_work.cuh"
+#include "strobe/ops/attention/cuda/sm90/flash_forward_shared.cuh"
+#include "strobe/ops/attention/cuda/sm90/flash_forward_work.cuh"
 
 namespace strobe {
 
 // [1], [2] For one thread: the copies of a tile of queries and of all its tiles of keys and values.
-template <class Traits>
+template <class Config>
 class FlashForwardSm90Loader {
-  using Shared = FlashForwardSm90Shared<Traits>;
-  using Params = FlashForwardSm90Params<typename Traits::Element>;
-  static constexpr int kBlockK = Traits::kBlockK, kColumns = Traits::kColumns;
-  static constexpr uint32_t kRowBytes = Traits::kPanels * kColumns * 2;
+  using Shared = FlashForwardSm90Shared<Config>;
+  using Params = FlashForwardSm90Params<typename Config::T>;
+  static constexpr int kBlockK = Config::kBlockK, kColumns = Config::kColumns;
+  static constexpr uint32_t kRowBytes = Config::kPanels * kColumns * 2;
 
  public:
   __device__ FlashForwardSm90Loader(Shared& shared, const Params& p) : shared_(shared), p_(p) {}
 
   __device__ void load(const FlashForwardSm90Work& work) {
     load_queries(work);
-    RingPosition<Traits::kStages> values = tiles_;  // the same stage as its keys, a tile later
+    RingPosition<Config::kStages> values = tiles_;  // the same stage as its keys, a tile later
     for (int tile = work.tile_begin; tile < work.tile_end; ++tile) {
       load_keys(work, tile);
       if (tile > work.tile_begin) {
@@ -42,8 +42,8 @@ class FlashForwardSm90Loader {
   __device__ void load_queries(const FlashForwardSm90Work& work) {
     const int stage = queries_.stage();
     mbarrier_wait(&shared_.q_empty[stage], queries_.parity() ^ 1);
-    mbarrier_arrive_expecting(&shared_.q_full[stage], Traits::kBlockQ * kRowBytes);
-    for (int i = 0; i < Traits::kPanels; ++i) {
+    mbarrier_arrive_expecting(&shared_.q_full[stage], Config::kBlockQ * kRowBytes);
+    for (int i = 0; i < Config::kPanels; ++i) {
       load_box(shared_.q[stage][i], p_.q, &shared_.q_full[stage], i * kColumns, work.first_row,
                work.head, work.batch);
     }
@@ -58,7 +58,7 @@ class FlashForwardSm90Loader {
   }
 
   __device__ void load_values(const FlashForwardSm90Work& work, int tile,
-                              const RingPosition<Traits::kStages>& at) {
+                              const RingPosition<Config::kStages>& at) {
     const int stage = at.stage();
     mbarrier_wait(&shared_.v_empty[stage], at.parity() ^ 1);
     load_tile_of(
@@ -70,7 +70,7 @@ class FlashForwardSm90Loader {
   __device__ void load_tile_of(const CUtensorMap& map, const FlashForwardSm90Work& work, int tile,
                                Panels& to, Mbarrier* barrier) {
     mbarrier_arrive_expecting(barrier, kBlockK * kRowBytes);
-    for (int i = 0; i < Traits::kPanels; ++i) {
+    for (int i = 0; i < Config::kPanels; ++i) {
       load_box(to[i], map, barrier, i * kColumns, work.first_key_row + tile * kBlockK,
                work.head / p_.call.group, work.batch);
     }
@@ -78,8 +78,8 @@ class FlashForwardSm90Loader {
 
   Shared& shared_;
   const Params& p_;
-  RingPosition<Traits::kQueryStages> queries_;
-  RingPosition<Traits::kStages> tiles_;
+  RingPosition<Config::kQueryStages> queries_;
+  RingPosition<Config::kStages> tiles_;
 };
 
 // [7] For a warp: the rows of a tile that sees nothing.
@@ -97,25 +97,25 @@ __device__ void write_nothing(const FlashForwardSm90Params<T>& p,
 }
 
 // [1] For a warp: places tile after tile of queries, and hands on those that see anything.
-template <class Traits>
-__device__ void place_works(FlashForwardSm90Shared<Traits>& shared,
-                            const FlashForwardSm90Params<typename Traits::Element>& p) {
+template <class Config>
+__device__ void place_works(FlashForwardSm90Shared<Config>& shared,
+                            const FlashForwardSm90Params<typename Config::T>& p) {
   const bool is_elected = threadIdx.x % kWarpSize == 0;
   RingPosition<shared.kWorks> at;
   for (;;) {
     const int taken = is_elected ? atomicAdd(p.counter, 1) : 0;
     const int index = __shfl_sync(kFullWarp, taken, 0);
     if (index >= p.tiles) break;
-    const ForwardWork place = forward_work(p.grid, p.call, Traits::kBlockQ, index);
+    const ForwardWork place = forward_work(p.grid, p.call, Config::kBlockQ, index);
     if (place.sequence < 0) continue;
     FlashForwardSm90Work& work = shared.work[at.stage()];
     if (is_elected) {
       mbarrier_wait(&shared.work_empty[at.stage()], at.parity() ^ 1);
-      work = forward_sm90_work<Traits::kConsumers, Traits::kBlockK, Traits::kPartK>(p.call, place);
+      work = forward_sm90_work<Config::kConsumers, Config::kBlockK, Config::kPartK>(p.call, place);
     }
     __syncwarp();
     if (work.has_tiles()) {
-      share_key_tiles<Traits::kConsumers, Traits::kBlockK, Traits::kPartK>(work);
+      share_key_tiles<Config::kConsumers, Config::kBlockK, Config::kPartK>(work);
       __syncwarp();
       if (is_elected) mbarrier_arrive(&shared.work_full[at.stage()]);
       at.advance();
@@ -132,11 +132,11 @@ __device__ void place_works(FlashForwardSm90Shared<Traits>& shared,
 }
 
 // [1], [2] For one thread.
-template <class Traits>
-__device__ void load_works(FlashForwardSm90Shared<Traits>& shared,
-                           const FlashForwardSm90Params<typename Traits::Element>& p) {
+template <class Config>
+__device__ void load_works(FlashForwardSm90Shared<Config>& shared,
+                           const FlashForwardSm90Params<typename Config::T>& p) {
   for (const CUtensorMap* map : {&p.q, &p.k, &p.v, &p.out}) prefetch_map(*map);
-  FlashForwardSm90Loader<Traits> loader(shared, p);
+  FlashForwardSm90Loader<Config> loader(shared, p);
   for (RingPosition<shared.kWorks> at;; at.advance()) {
     mbarrier_wait(&shared.work_full[at.stage()], at.parity());
     const FlashForwardSm90Work& work = shared.work[at.stage()];
@@ -147,12 +147,12 @@ __device__ void load_works(FlashForwardSm90Shared<Traits>& shared,
 }
 
 // [2] For a warp: clears values of foreign keys between their arrival and their use.
-template <class Traits>
-__device__ void clear_foreign_values(FlashForwardSm90Shared<Traits>& shared) {
-  constexpr int kBlockK = Traits::kBlockK, kChunks = 8;  // of 16 bytes, in a row of a panel
+template <class Config>
+__device__ void clear_foreign_values(FlashForwardSm90Shared<Config>& shared) {
+  constexpr int kBlockK = Config::kBlockK, kChunks = 8;  // of 16 bytes, in a row of a panel
   const int lane = threadIdx.x % kWarpSize;
   RingPosition<shared.kWorks> at;
-  RingPosition<Traits::kStages> values;
+  RingPosition<Config::kStages> values;
   uint32_t parities = 0;  // of v_arrived, whose phases only tiles with foreign keys end
   for (;; at.advance()) {
     mbarrier_wait(&shared.work_full[at.stage()], at.parity());
@@ -166,7 +166,7 @@ __device__ void clear_foreign_values(FlashForwardSm90Shared<Traits>& shared) {
       const int begin = work.own_keys_begin - tile * kBlockK;
       const int end = work.own_keys_end - tile * kBlockK;
       const uint32_t address = shared_address(shared.v[stage]);
-      for (int i = lane; i < Traits::kPanels * kBlockK * kChunks; i += kWarpSize) {
+      for (int i = lane; i < Config::kPanels * kBlockK * kChunks; i += kWarpSize) {
         const int row = i / kChunks % kBlockK;
         if (row < begin || row >= end) store_shared_16(address + i * 16, {});
       }

@@ -6,21 +6,21 @@
 
 #include "strobe/gpu/mbarrier.cuh"
 #include "strobe/gpu/reduce.cuh"
-#include "strobe/ops/attention/cuda/sm90/forward_traits.h"
-#include "strobe/ops/attention/cuda/sm90/forward_work.cuh"
+#include "strobe/ops/attention/cuda/sm90/flash_forward_config.h"
+#include "strobe/ops/attention/cuda/sm90/flash_forward_work.cuh"
 
 namespace strobe {
 
-template <class Traits>
+template <class Config>
 struct alignas(1024) FlashForwardSm90Shared {
-  using T = typename Traits::Element;
-  static constexpr int kStages = Traits::kStages, kQueryStages = Traits::kQueryStages;
+  using T = typename Config::T;
+  static constexpr int kStages = Config::kStages, kQueryStages = Config::kQueryStages;
   static constexpr int kWorks = 2;  // tiles of queries handed out ahead
 
-  T q[kQueryStages][Traits::kPanels][Traits::kBlockQ][Traits::kColumns];
-  T k[kStages][Traits::kPanels][Traits::kBlockK][Traits::kColumns];
-  T v[kStages][Traits::kPanels][Traits::kBlockK][Traits::kColumns];
-  T out[Traits::kConsumerWarps][Traits::kOutPanels][Traits::kWarpRows][Traits::kColumns];
+  T q[kQueryStages][Config::kPanels][Config::kBlockQ][Config::kColumns];
+  T k[kStages][Config::kPanels][Config::kBlockK][Config::kColumns];
+  T v[kStages][Config::kPanels][Config::kBlockK][Config::kColumns];
+  T out[Config::kConsumerWarps][Config::kOutPanels][Config::kWarpRows][Config::kColumns];
   FlashForwardSm90Work work[kWorks];
   Mbarrier work_full[kWorks], work_empty[kWorks];
   Mbarrier q_full[kQueryStages], q_empty[kQueryStages];
@@ -28,18 +28,18 @@ struct alignas(1024) FlashForwardSm90Shared {
   Mbarrier v_arrived[kStages];  // with foreign keys, which are to be cleared before it is full
 };
 
-template <class Traits>
-__device__ void init_barriers(FlashForwardSm90Shared<Traits>& shared, bool has_cleaner) {
-  constexpr int kWarps = Traits::kConsumerWarps;
+template <class Config>
+__device__ void init_barriers(FlashForwardSm90Shared<Config>& shared, bool has_cleaner) {
+  constexpr int kWarps = Config::kConsumerWarps;
   for (int i = 0; i < shared.kWorks; ++i) {
     mbarrier_init(&shared.work_full[i], 1);
     mbarrier_init(&shared.work_empty[i], kWarps + (has_cleaner ? 2 : 1));  // and the loader
   }
-  for (int i = 0; i < Traits::kQueryStages; ++i) {
+  for (int i = 0; i < Config::kQueryStages; ++i) {
     mbarrier_init(&shared.q_full[i], 1);
     mbarrier_init(&shared.q_empty[i], kWarps);
   }
-  for (int i = 0; i < Traits::kStages; ++i) {
+  for (int i = 0; i < Config::kStages; ++i) {
     mbarrier_init(&shared.k_full[i], 1);
     mbarrier_init(&shared.k_empty[i], kWarps);
     mbarrier_init(&shared.v_full[i], 1);
