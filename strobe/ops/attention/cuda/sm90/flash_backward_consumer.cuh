@@ -144,12 +144,12 @@ class FlashBackwardSm90Consumer {
     return kHoldsOneItem ? 0 : values().stage();
   }
 
-  __device__ __forceinline__ bool is_end() const { return work().key_head == Work::kEnd; }
+  __device__ __forceinline__ bool is_end() const { return work().is_end(); }
 
   // False: there is no more.
   __device__ __forceinline__ bool wait_for_work(const Items& at) {
     mbarrier_wait(&shared_.work_full[at.stage()], at.parity());
-    return shared_.work[at.stage()].key_head != Work::kEnd;
+    return !shared_.work[at.stage()].is_end();
   }
   __device__ __forceinline__ void wait_for_keys(const Keys& at) {
     mbarrier_wait(&shared_.keys_full[at.stage()], at.parity());

@@ -168,7 +168,7 @@ class FlashBackwardSm90Cleaner {
     while (true) {
       mbarrier_wait(&shared_.work_full[at.stage()], at.parity());
       const Work& work = shared_.work[at.stage()];
-      if (work.key_head == Work::kEnd) return;
+      if (work.is_end()) return;
       clean_item(work);
       __syncwarp();
       if (lane_ == 0) mbarrier_arrive(&shared_.work_empty[at.stage()]);

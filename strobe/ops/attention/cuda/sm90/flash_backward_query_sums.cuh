@@ -37,7 +37,7 @@ class FlashBackwardSm90Adder {
     while (true) {
       mbarrier_wait(&shared_.work_full[at.stage()], at.parity());
       const Work& work = shared_.work[at.stage()];
-      if (work.key_head == Work::kEnd) break;
+      if (work.is_end()) break;
       add_item(work);
       mbarrier_arrive(&shared_.work_empty[at.stage()]);
       at.advance();

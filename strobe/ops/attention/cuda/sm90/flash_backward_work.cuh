@@ -33,6 +33,7 @@ struct alignas(16) FlashBackwardSm90Work {
   int own_keys_end = 0, own_queries_end = 0;
 
   __device__ bool has_steps() const { return step_begin < step_end; }
+  __device__ bool is_end() const { return key_head == kEnd; }
   __device__ bool has_foreign_keys(int first, int rows) const {
     return first < band.row_begin || first + rows > own_keys_end;
   }

@@ -33,25 +33,25 @@ namespace strobe {
 constexpr int kMostSharedBytes = 227 << 10;  // that a block may ask for (sm_90)
 
 template <class Config>
-__global__ void __launch_bounds__(Config::kThreads, 1) attention_forward_flash_sm90_kernel(
-    const __grid_constant__ FlashForwardSm90Params<typename Config::T> p) {
+__global__ void __launch_bounds__(Config::kThreads, 1)
+    attention_forward_flash_sm90_kernel(const __grid_constant__ typename Config::Params params) {
   extern __shared__ __align__(1024) unsigned char memory[];
   static_assert(sizeof(FlashForwardSm90Shared<Config>) <= kMostSharedBytes);
   auto& shared = *reinterpret_cast<FlashForwardSm90Shared<Config>*>(memory);
   const bool may_have_foreign_keys =
-      p.call.is_packed() || p.call.key_begin != nullptr || p.call.key_end != nullptr;
+      params.call.is_packed() || params.call.key_begin != nullptr || params.call.key_end != nullptr;
   if (threadIdx.x == 0) init_barriers(shared, may_have_foreign_keys);
   __syncthreads();
-  if (threadIdx.x >= 128) {
+  if (threadIdx.x >= Config::kWarpgroup) {
     take_registers<Config::kConsumerRegisters>();
     // [perf] So the compiler knows that it is the same in the whole warp.
     const int warp = __shfl_sync(kFullWarp, static_cast<int>(threadIdx.x) / kWarpSize, 0);
-    FlashForwardSm90Consumer<Config>(shared, p, warp - 4).run();
+    FlashForwardSm90Consumer<Config>(shared, params, warp - 4).run();
   } else {
     give_up_registers<Config::kProducerRegisters>();
     const int warp = static_cast<int>(threadIdx.x) / kWarpSize;
-    if (threadIdx.x == 0) load_works(shared, p);
-    if (warp == 1) place_works(shared, p);
+    if (threadIdx.x == 0) load_works(shared, params);
+    if (warp == 1) place_works(shared, params);
     if (warp == 2 && may_have_foreign_keys) clear_foreign_values(shared);
   }
 }

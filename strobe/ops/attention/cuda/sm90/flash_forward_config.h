@@ -1,5 +1,6 @@
 #pragma once
 
+#include "strobe/ops/attention/cuda/sm90/flash_forward_params.h"
 #include "strobe/ops/attention/cuda/sm90/flash_forward_tiles.h"
 
 namespace strobe {
@@ -8,18 +9,20 @@ namespace strobe {
 template <class T_, int kHeadDim_, bool kHasDropout_, FlashForwardSm90Tile kTile_>
 struct FlashForwardSm90 {
   using T = T_;
+  using Params = FlashForwardSm90Params<T>;
   static constexpr int kHeadDim = kHeadDim_;
   static constexpr bool kHasDropout = kHasDropout_;
   static constexpr FlashForwardSm90Tile kTile = kTile_;
   static constexpr int kConsumers = kTile.consumers, kConsumerWarps = 4 * kConsumers;
-  static constexpr int kProducers = 128, kThreads = kProducers + 128 * kConsumers;
+  static constexpr int kWarpgroup = 128, kThreads = kWarpgroup * (1 + kConsumers);
   static constexpr int kBlockQ = 64 * kConsumers, kBlockK = kTile.block_k;
   // Of its last tile a warpgroup makes no more than these keys where it sees no others; [perf] with
   // 256 columns a second loop costs more than it saves.
   static constexpr bool kTrims = kHeadDim <= 128;
   static constexpr int kPartK = kTrims ? (kBlockK / 2 + 15) / 16 * 16 : kBlockK;
   static constexpr int kStages = kTile.stages, kQueryStages = kTile.query_stages;
-  static constexpr int kColumns = 64;  // of a panel, a row of which has 128 bytes
+  static constexpr int kWorkStages = 2;  // tiles of queries handed out ahead
+  static constexpr int kColumns = 64;    // of a panel, a row of which has 128 bytes
   static constexpr int kPanels = (kHeadDim + kColumns - 1) / kColumns;
   static constexpr int kOutPanels = kTile.out_panels;
   static constexpr int kWarpRows = 16;

@@ -23,8 +23,9 @@ namespace strobe {
 // another's products.
 template <class Config>
 class FlashForwardSm90Turn {
-  static constexpr int kFirst = 1;          // of the named barriers
-  static constexpr int kThreads = 2 * 128;  // those that pass the turn on and those that get it
+  static constexpr int kFirst = 1;  // of the named barriers
+  // Those that pass the turn on and those that get it.
+  static constexpr int kThreads = 2 * Config::kWarpgroup;
 
  public:
   __device__ explicit FlashForwardSm90Turn(int consumer) {
@@ -54,7 +55,7 @@ class FlashForwardSm90Turn {
 // [7] The warp's rows of output, through its own shared memory.
 template <class Config>
 __device__ __forceinline__ void write_output(FlashForwardSm90Shared<Config>& shared,
-                                             const FlashForwardSm90Params<typename Config::T>& p,
+                                             const typename Config::Params& params,
                                              const FlashForwardSm90Work& work,
                                              const FlashForwardSm90Rows<Config>& rows, int warp) {
   using T = typename Config::T;
@@ -65,7 +66,7 @@ __device__ __forceinline__ void write_output(FlashForwardSm90Shared<Config>& sha
   if (mine <= 0) return;
   const int row = work.first_row + first;
   // The tensor's map clips what lies behind its end, but not at the end of a packed sequence.
-  const bool is_copied = mine == kWarpRows || !p.call.is_packed();
+  const bool is_copied = mine == kWarpRows || !params.call.is_packed();
 #pragma unroll
   for (int i = 0; i < Config::kPanels; ++i) {
     T* panel = &shared.out[warp][i % Config::kOutPanels][0][0];
@@ -75,14 +76,14 @@ __device__ __forceinline__ void write_output(FlashForwardSm90Shared<Config>& sha
     if (is_copied) {
       fence_async_proxy();
       __syncwarp();
-      if (lane == 0) store_box(p.out, panel, i * kColumns, row, work.head, work.batch);
+      if (lane == 0) store_box(params.out, panel, i * kColumns, row, work.head, work.batch);
     } else {
       __syncwarp();
 #pragma unroll 1
       for (int at = lane; at < mine * 8; at += kWarpSize) {
         const int column = i * kColumns + at % 8 * 8;
-        if (column >= p.call.head_dim) continue;
-        T* to = p.call.out.row(work.batch, row + at / 8, work.head) + column;
+        if (column >= params.call.head_dim) continue;
+        T* to = params.call.out.row(work.batch, row + at / 8, work.head) + column;
         *reinterpret_cast<uint4*>(to) = load_shared_16(
             shared_address(panel) + at / 8 * (kColumns * 2) + ((at % 8) ^ (at / 8 % 8)) * 16);
       }
@@ -103,9 +104,9 @@ class FlashForwardSm90Consumer {
 
  public:
   // `warp` of the consumers'.
-  __device__ FlashForwardSm90Consumer(Shared& shared, const Params& p, int warp)
+  __device__ FlashForwardSm90Consumer(Shared& shared, const Params& params, int warp)
       : shared_(shared),
-        p_(p),
+        params_(params),
         warp_(warp),
         consumer_(warp / 4),
         rows_(warp * Config::kWarpRows),
@@ -127,7 +128,7 @@ class FlashForwardSm90Consumer {
         release(&shared_.v_empty[values_.stage()]);
         values_.advance();
         leave_out(work.tile_end - work.seen[consumer_].end);
-        write_output(shared_, p_, work, rows_, warp());
+        write_output(shared_, params_, work, rows_, warp());
       } else {
         mbarrier_wait(&shared_.q_full[queries_.stage()], queries_.parity());
         release_queries();
@@ -165,12 +166,12 @@ class FlashForwardSm90Consumer {
   // [perf] Of lane 0, so the compiler knows that it is the same in the whole warp.
   __device__ __forceinline__ int warp() const {
     if constexpr (!Config::kRecomputesIndices) return warp_;
-    return __shfl_sync(kFullWarp, (thread_index() - Config::kProducers) / kWarpSize, 0);
+    return __shfl_sync(kFullWarp, (thread_index() - Config::kWarpgroup) / kWarpSize, 0);
   }
 
   __device__ __forceinline__ FlashForwardSm90Dropout dropout_of(const Work& work) const {
-    const PhiloxKey key = Config::kHasDropout ? p_.call.dropout.current_key() : PhiloxKey{};
-    return {p_.call.dropout, key, work.dropout_head, work.dropout_row_block + warp()};
+    const PhiloxKey key = Config::kHasDropout ? params_.call.dropout.current_key() : PhiloxKey{};
+    return {params_.call.dropout, key, work.dropout_head, work.dropout_row_block + warp()};
   }
 
   // [3] to [6] Of the tiles of keys that the warpgroup sees; leaves the last product under way.
@@ -178,7 +179,7 @@ class FlashForwardSm90Consumer {
     // [perf] What memory holds would be read again behind every barrier.
     const int begin = tiles.begin, last = tiles.end - 1;
     // With another sign of scale, none goes without a look at its scores.
-    const int full_begin = p_.score_sign > 0 ? tiles.full_begin : last + 1;
+    const int full_begin = params_.score_sign > 0 ? tiles.full_begin : last + 1;
     const int full_end = tiles.full_end;
     const int turns_begin = work.turns_begin, turns_end = work.turns_end;
     const auto is_full = [&](int tile) { return tile >= full_begin && tile < full_end; };
@@ -216,7 +217,7 @@ class FlashForwardSm90Consumer {
     turn_.pass(has_turn);
     wgmma_wait<0>();
     take_scores(scores_, work, tile, is_full);
-    rows_.begin_probs(scores_, p_.exponent_scale, dropout, tile);
+    rows_.begin_probs(scores_, params_.exponent_scale, dropout, tile);
   }
 
   // S of a tile or of its first part, beside O of that before.
@@ -238,7 +239,7 @@ class FlashForwardSm90Consumer {
     rows_.pin_output();
     release(&shared_.v_empty[values_.stage()]);
     values_ = next_values;
-    rows_.make_probs(scores, p_.exponent_scale, dropout, tile);
+    rows_.make_probs(scores, params_.exponent_scale, dropout, tile);
   }
 
   // [4] `is_full`: all rows see all keys of the tile, and scale is positive.
@@ -249,13 +250,13 @@ class FlashForwardSm90Consumer {
     release(&shared_.k_empty[keys_.stage()]);
     keys_.advance();
     if (is_full) return;
-    if (p_.score_sign <= 0) rows_.apply_sign(scores, p_.score_sign);
+    if (params_.score_sign <= 0) rows_.apply_sign(scores, params_.score_sign);
     rows_.mask(scores, work.limits, tile * kBlockK);
   }
 
   __device__ __forceinline__ void finish_sums(const FlashForwardSm90Work& work) {
-    rows_.finish_sums(Config::kHasDropout ? p_.call.dropout.keep_scale() : 1.0f,
-                      p_.call.lse + work.lse_row, work.rows);
+    rows_.finish_sums(Config::kHasDropout ? params_.call.dropout.keep_scale() : 1.0f,
+                      params_.call.lse + work.lse_row, work.rows);
   }
 
   // Operands. [perf] Of the first stage, and steps from there: otherwise most of the instructions
@@ -280,13 +281,13 @@ class FlashForwardSm90Consumer {
   }
 
   Shared& shared_;
-  const Params& p_;
+  const Params& params_;
   int warp_, consumer_;
   Rows rows_;
   uint64_t first_queries_, first_keys_;
   typename Rows::Scores scores_;
   FlashForwardSm90Turn<Config> turn_;
-  RingPosition<Shared::kWorks> works_;
+  RingPosition<Config::kWorkStages> works_;
   RingPosition<Config::kQueryStages> queries_;
   Stages keys_, values_;
 };

@@ -13,9 +13,8 @@
 namespace strobe {
 
 template <class Config>
-FlashForwardSm90Params<typename Config::T> forward_sm90_params(const AttentionForward& args,
-                                                               int64_t l2_bytes) {
-  FlashForwardSm90Params<typename Config::T> params;
+typename Config::Params forward_sm90_params(const AttentionForward& args, int64_t l2_bytes) {
+  typename Config::Params params;
   params.q = bthd_map(args.q, Config::kBlockQ);
   params.k = bthd_map(args.k, Config::kBlockK);
   params.v = bthd_map(args.v, Config::kBlockK);

@@ -18,12 +18,13 @@ namespace strobe {
 template <class Config>
 class FlashForwardSm90Loader {
   using Shared = FlashForwardSm90Shared<Config>;
-  using Params = FlashForwardSm90Params<typename Config::T>;
+  using Params = typename Config::Params;
   static constexpr int kBlockK = Config::kBlockK, kColumns = Config::kColumns;
   static constexpr uint32_t kRowBytes = Config::kPanels * kColumns * 2;
 
  public:
-  __device__ FlashForwardSm90Loader(Shared& shared, const Params& p) : shared_(shared), p_(p) {}
+  __device__ FlashForwardSm90Loader(Shared& shared, const Params& params)
+      : shared_(shared), params_(params) {}
 
   __device__ void load(const FlashForwardSm90Work& work) {
     load_queries(work);
@@ -44,7 +45,7 @@ class FlashForwardSm90Loader {
     mbarrier_wait(&shared_.q_empty[stage], queries_.parity() ^ 1);
     mbarrier_arrive_expecting(&shared_.q_full[stage], Config::kBlockQ * kRowBytes);
     for (int i = 0; i < Config::kPanels; ++i) {
-      load_box(shared_.q[stage][i], p_.q, &shared_.q_full[stage], i * kColumns, work.first_row,
+      load_box(shared_.q[stage][i], params_.q, &shared_.q_full[stage], i * kColumns, work.first_row,
                work.head, work.batch);
     }
     queries_.advance();
@@ -53,7 +54,7 @@ class FlashForwardSm90Loader {
   __device__ void load_keys(const FlashForwardSm90Work& work, int tile) {
     const int stage = tiles_.stage();
     mbarrier_wait(&shared_.k_empty[stage], tiles_.parity() ^ 1);
-    load_tile_of(p_.k, work, tile, shared_.k[stage], &shared_.k_full[stage]);
+    load_tile_of(params_.k, work, tile, shared_.k[stage], &shared_.k_full[stage]);
     tiles_.advance();
   }
 
@@ -62,8 +63,8 @@ class FlashForwardSm90Loader {
     const int stage = at.stage();
     mbarrier_wait(&shared_.v_empty[stage], at.parity() ^ 1);
     load_tile_of(
-        p_.v, work, tile, shared_.v[stage],
-        work.has_foreign_keys(tile, kBlockK) ? &shared_.v_arrived[stage] : &shared_.v_full[stage]);
+        params_.v, work, tile, shared_.v[stage],
+        work.has_foreign_keys(tile, kBlockK) ? &shared_.v_raw[stage] : &shared_.v_full[stage]);
   }
 
   template <class Panels>
@@ -72,46 +73,47 @@ class FlashForwardSm90Loader {
     mbarrier_arrive_expecting(barrier, kBlockK * kRowBytes);
     for (int i = 0; i < Config::kPanels; ++i) {
       load_box(to[i], map, barrier, i * kColumns, work.first_key_row + tile * kBlockK,
-               work.head / p_.call.group, work.batch);
+               work.head / params_.call.group, work.batch);
     }
   }
 
   Shared& shared_;
-  const Params& p_;
+  const Params& params_;
   RingPosition<Config::kQueryStages> queries_;
   RingPosition<Config::kStages> tiles_;
 };
 
 // [7] For a warp: the rows of a tile that sees nothing.
 template <class T>
-__device__ void write_nothing(const FlashForwardSm90Params<T>& p,
+__device__ void write_nothing(const FlashForwardSm90Params<T>& params,
                               const FlashForwardSm90Work& work) {
   const int lane = threadIdx.x % kWarpSize;
   for (int row = 0; row < work.rows; ++row) {
-    T* out = p.call.out.row(work.batch, work.first_row + row, work.head);
-    for (int column = lane * 8; column < p.call.head_dim; column += kWarpSize * 8) {
+    T* out = params.call.out.row(work.batch, work.first_row + row, work.head);
+    for (int column = lane * 8; column < params.call.head_dim; column += kWarpSize * 8) {
       *reinterpret_cast<uint4*>(out + column) = {};
     }
-    if (lane == 0) p.call.lse[work.lse_row + row] = -INFINITY;
+    if (lane == 0) params.call.lse[work.lse_row + row] = -INFINITY;
   }
 }
 
 // [1] For a warp: places tile after tile of queries, and hands on those that see anything.
 template <class Config>
 __device__ void place_works(FlashForwardSm90Shared<Config>& shared,
-                            const FlashForwardSm90Params<typename Config::T>& p) {
+                            const typename Config::Params& params) {
   const bool is_elected = threadIdx.x % kWarpSize == 0;
-  RingPosition<shared.kWorks> at;
+  RingPosition<Config::kWorkStages> at;
   for (;;) {
-    const int taken = is_elected ? atomicAdd(p.counter, 1) : 0;
+    const int taken = is_elected ? atomicAdd(params.counter, 1) : 0;
     const int index = __shfl_sync(kFullWarp, taken, 0);
-    if (index >= p.tiles) break;
-    const ForwardWork place = forward_work(p.grid, p.call, Config::kBlockQ, index);
+    if (index >= params.tiles) break;
+    const ForwardWork place = forward_work(params.grid, params.call, Config::kBlockQ, index);
     if (place.sequence < 0) continue;
     FlashForwardSm90Work& work = shared.work[at.stage()];
     if (is_elected) {
       mbarrier_wait(&shared.work_empty[at.stage()], at.parity() ^ 1);
-      work = forward_sm90_work<Config::kConsumers, Config::kBlockK, Config::kPartK>(p.call, place);
+      work = forward_sm90_work<Config::kConsumers, Config::kBlockK, Config::kPartK>(params.call,
+                                                                                    place);
     }
     __syncwarp();
     if (work.has_tiles()) {
@@ -120,7 +122,7 @@ __device__ void place_works(FlashForwardSm90Shared<Config>& shared,
       if (is_elected) mbarrier_arrive(&shared.work_full[at.stage()]);
       at.advance();
     } else {
-      write_nothing(p, work);
+      write_nothing(params, work);
     }
     __syncwarp();
   }
@@ -134,10 +136,10 @@ __device__ void place_works(FlashForwardSm90Shared<Config>& shared,
 // [1], [2] For one thread.
 template <class Config>
 __device__ void load_works(FlashForwardSm90Shared<Config>& shared,
-                           const FlashForwardSm90Params<typename Config::T>& p) {
-  for (const CUtensorMap* map : {&p.q, &p.k, &p.v, &p.out}) prefetch_map(*map);
-  FlashForwardSm90Loader<Config> loader(shared, p);
-  for (RingPosition<shared.kWorks> at;; at.advance()) {
+                           const typename Config::Params& params) {
+  for (const CUtensorMap* map : {&params.q, &params.k, &params.v, &params.out}) prefetch_map(*map);
+  FlashForwardSm90Loader<Config> loader(shared, params);
+  for (RingPosition<Config::kWorkStages> at;; at.advance()) {
     mbarrier_wait(&shared.work_full[at.stage()], at.parity());
     const FlashForwardSm90Work& work = shared.work[at.stage()];
     if (work.is_end()) return;
@@ -151,9 +153,9 @@ template <class Config>
 __device__ void clear_foreign_values(FlashForwardSm90Shared<Config>& shared) {
   constexpr int kBlockK = Config::kBlockK, kChunks = 8;  // of 16 bytes, in a row of a panel
   const int lane = threadIdx.x % kWarpSize;
-  RingPosition<shared.kWorks> at;
+  RingPosition<Config::kWorkStages> at;
   RingPosition<Config::kStages> values;
-  uint32_t parities = 0;  // of v_arrived, whose phases only tiles with foreign keys end
+  uint32_t parities = 0;  // of v_raw, whose phases only tiles with foreign keys end
   for (;; at.advance()) {
     mbarrier_wait(&shared.work_full[at.stage()], at.parity());
     const FlashForwardSm90Work& work = shared.work[at.stage()];
@@ -161,7 +163,7 @@ __device__ void clear_foreign_values(FlashForwardSm90Shared<Config>& shared) {
     for (int tile = work.tile_begin; tile < work.tile_end; ++tile, values.advance()) {
       if (!work.has_foreign_keys(tile, kBlockK)) continue;
       const int stage = values.stage();
-      mbarrier_wait(&shared.v_arrived[stage], parities >> stage & 1);
+      mbarrier_wait(&shared.v_raw[stage], parities >> stage & 1);
       parities ^= 1u << stage;
       const int begin = work.own_keys_begin - tile * kBlockK;
       const int end = work.own_keys_end - tile * kBlockK;

@@ -183,7 +183,7 @@ class FlashForwardSm90Rows {
 
   __device__ __forceinline__ int row() const {
     if constexpr (!Config::kRecomputesIndices) return row_;
-    return (forward_sm90_thread<Config>() - Config::kProducers) / kWarpSize * 16 + lane() / 4;
+    return (forward_sm90_thread<Config>() - Config::kWarpgroup) / kWarpSize * 16 + lane() / 4;
   }
 
   // [5] What decides about 32 keys is drawn when half of the 32 before are made. [perf] `after`: a

@@ -15,23 +15,22 @@ template <class Config>
 struct alignas(1024) FlashForwardSm90Shared {
   using T = typename Config::T;
   static constexpr int kStages = Config::kStages, kQueryStages = Config::kQueryStages;
-  static constexpr int kWorks = 2;  // tiles of queries handed out ahead
 
   T q[kQueryStages][Config::kPanels][Config::kBlockQ][Config::kColumns];
   T k[kStages][Config::kPanels][Config::kBlockK][Config::kColumns];
   T v[kStages][Config::kPanels][Config::kBlockK][Config::kColumns];
   T out[Config::kConsumerWarps][Config::kOutPanels][Config::kWarpRows][Config::kColumns];
-  FlashForwardSm90Work work[kWorks];
-  Mbarrier work_full[kWorks], work_empty[kWorks];
+  FlashForwardSm90Work work[Config::kWorkStages];
+  Mbarrier work_full[Config::kWorkStages], work_empty[Config::kWorkStages];
   Mbarrier q_full[kQueryStages], q_empty[kQueryStages];
   Mbarrier k_full[kStages], k_empty[kStages], v_full[kStages], v_empty[kStages];
-  Mbarrier v_arrived[kStages];  // with foreign keys, which are to be cleared before it is full
+  Mbarrier v_raw[kStages];  // with foreign keys, which are to be cleared before it is full
 };
 
 template <class Config>
 __device__ void init_barriers(FlashForwardSm90Shared<Config>& shared, bool has_cleaner) {
   constexpr int kWarps = Config::kConsumerWarps;
-  for (int i = 0; i < shared.kWorks; ++i) {
+  for (int i = 0; i < Config::kWorkStages; ++i) {
     mbarrier_init(&shared.work_full[i], 1);
     mbarrier_init(&shared.work_empty[i], kWarps + (has_cleaner ? 2 : 1));  // and the loader
   }
@@ -44,7 +43,7 @@ __device__ void init_barriers(FlashForwardSm90Shared<Config>& shared, bool has_c
     mbarrier_init(&shared.k_empty[i], kWarps);
     mbarrier_init(&shared.v_full[i], 1);
     mbarrier_init(&shared.v_empty[i], kWarps);
-    mbarrier_init(&shared.v_arrived[i], 1);
+    mbarrier_init(&shared.v_raw[i], 1);
   }
   mbarrier_init_fence();
 }

@@ -3,8 +3,6 @@
 // A tile of queries as the producer of attention_forward_flash_sm90 (flash_forward.cuh) hands it to
 // the others: all that depends on lengths, mask and place is computed once, by one warp.
 
-#include <cuda.h>
-
 #include <cstdint>
 
 #include "strobe/gpu/reduce.cuh"
@@ -12,18 +10,6 @@
 #include "strobe/ops/attention/cuda/portable/forward_grid.cuh"
 
 namespace strobe {
-
-template <class T>
-struct FlashForwardSm90Params {
-  CUtensorMap q, k, v;  // boxes of a tile's rows
-  CUtensorMap out;      // boxes of 16 rows, those of a warp
-  AttentionForwardParams<T> call;
-  ForwardGrid grid;
-  int tiles = 0;             // of the whole grid
-  int* counter = nullptr;    // of the tiles taken, 0 at first
-  float exponent_scale = 0;  // |scale|·log2 e, or log2 e at scale 0
-  int score_sign = 1;        // of scale: the largest score must come of the largest product
-};
 
 // The tiles of keys that matter to some rows.
 struct SeenKeys {
@@ -85,10 +71,10 @@ __device__ SeenKeys seen_keys(const RowLimits& limits, int first, int end) {
 }
 
 template <int kConsumers, int kBlockK, int kPartK, class T>
-__device__ FlashForwardSm90Work forward_sm90_work(const AttentionForwardParams<T>& p,
+__device__ FlashForwardSm90Work forward_sm90_work(const AttentionForwardParams<T>& call,
                                                   const ForwardWork& place) {
   constexpr int kBlockQ = 64 * kConsumers;
-  const AttentionDeviceSequence sequence = device_sequence(p, place.sequence);
+  const AttentionDeviceSequence sequence = device_sequence(call, place.sequence);
   const int first = place.tile * kBlockQ;
   FlashForwardSm90Work work;
   work.head = place.head;
@@ -103,12 +89,12 @@ __device__ FlashForwardSm90Work forward_sm90_work(const AttentionForwardParams<T
   work.limits.high_shift += first;
   work.own_keys_begin = work.limits.key_begin;
   // What lies behind the tensor arrives as zeros.
-  const bool reaches_end = sequence.first_k + work.limits.key_end == p.seq_k;
+  const bool reaches_end = sequence.first_k + work.limits.key_end == call.seq_k;
   work.own_keys_end = reaches_end ? INT32_MAX : work.limits.key_end;
   work.dropout_head = sequence.dropout_head + place.head;
   work.dropout_row_block = first / 16;
   work.lse_row =
-      (static_cast<int64_t>(work.batch) * p.heads_q + place.head) * p.seq_q + work.first_row;
+      (static_cast<int64_t>(work.batch) * call.heads_q + place.head) * call.seq_q + work.first_row;
   const SeenKeys all = seen_keys<kBlockK, kPartK>(work.limits, 0, work.rows);
   work.tile_begin = all.begin;
   work.tile_end = all.end;
