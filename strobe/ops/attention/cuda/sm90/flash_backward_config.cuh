@@ -7,6 +7,7 @@
 #include "strobe/ops/attention/cuda/sm90/flash_backward_params.h"
 #include "strobe/ops/attention/cuda/sm90/flash_backward_tiles.h"
 #include "strobe/ops/attention/cuda/sm90/flash_backward_work.cuh"
+#include "strobe/ops/attention/cuda/sm90/shared_panels.h"
 
 namespace strobe {
 
@@ -31,8 +32,7 @@ struct FlashBackwardSm90 {
   enum Role { kLoader, kCleaner, kFirstAdder };
   static constexpr int kAdders = kHasRoles ? 0 : kConsumers;
 
-  static constexpr int kColumns = 64;  // of a panel, a row of which has 128 bytes
-  static constexpr int kPanels = (kHeadDim + kColumns - 1) / kColumns;
+  static constexpr int kColumns = kPanelColumns, kPanels = panels_of(kHeadDim);
 
   // Each warpgroup makes a part of a step's dS K: 64 rows, or half of the 64 rows' columns, which
   // is one or two panels.
@@ -84,6 +84,7 @@ struct FlashBackwardSm90 {
   };
   static constexpr int kAlignment = 1024;
   static constexpr int kSharedBytes = sizeof(Shared) + kAlignment;
+  static_assert(kSharedBytes <= kMostSharedBytes);
 };
 
 }  // namespace strobe

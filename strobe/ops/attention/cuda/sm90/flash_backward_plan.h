@@ -6,6 +6,7 @@
 #include "strobe/ops/attention/attention.h"
 #include "strobe/ops/attention/cuda/attention_params.h"
 #include "strobe/ops/attention/cuda/sm90/flash_backward_tiles.h"
+#include "strobe/ops/attention/cuda/sm90/shared_panels.h"
 
 namespace strobe {
 
@@ -19,7 +20,6 @@ struct FlashBackwardSm90Plan {
 
   // `head_dim` is the variant's, `processors` how many blocks run at once.
   FlashBackwardSm90Plan(const AttentionProblem& p, int head_dim, int processors) {
-    constexpr int kPanelColumns = 64;
     const int block_q = flash_backward_sm90_block_q(head_dim);
     const int block_k = flash_backward_sm90_block_k(head_dim);
     const int64_t sequences = p.is_packed ? p.batch : 1, batches = p.is_packed ? 1 : p.batch;
@@ -35,9 +35,8 @@ struct FlashBackwardSm90Plan {
     // enough short items are left to fill what its long ones leave.
     sections = is_ordered ? (units + section - 1) / section : std::max(1, units / section - 1);
     const int64_t rows = batches * p.heads_q * query_tiles * block_q;
-    const int columns = (head_dim + kPanelColumns - 1) / kPanelColumns * kPanelColumns;
     statistics = 2 * rows;
-    query_sums = rows * columns;
+    query_sums = rows * (panels_of(head_dim) * kPanelColumns);
     zeros = is_ordered ? 0 : query_sums;
     counters = kOwnCounters + (is_ordered ? 2 * (rows / block_q) : 0);
   }

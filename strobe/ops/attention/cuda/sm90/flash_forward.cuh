@@ -30,8 +30,6 @@
 
 namespace strobe {
 
-constexpr int kMostSharedBytes = 227 << 10;  // that a block may ask for (sm_90)
-
 template <class Config>
 __global__ void __launch_bounds__(Config::kThreads, 1)
     attention_forward_flash_sm90_kernel(const __grid_constant__ typename Config::Params params) {

@@ -2,6 +2,7 @@
 
 #include "strobe/ops/attention/cuda/sm90/flash_forward_params.h"
 #include "strobe/ops/attention/cuda/sm90/flash_forward_tiles.h"
+#include "strobe/ops/attention/cuda/sm90/shared_panels.h"
 
 namespace strobe {
 
@@ -22,8 +23,7 @@ struct FlashForwardSm90 {
   static constexpr int kPartK = kTrims ? (kBlockK / 2 + 15) / 16 * 16 : kBlockK;
   static constexpr int kStages = kTile.stages, kQueryStages = kTile.query_stages;
   static constexpr int kWorkStages = 2;  // tiles of queries handed out ahead
-  static constexpr int kColumns = 64;    // of a panel, a row of which has 128 bytes
-  static constexpr int kPanels = (kHeadDim + kColumns - 1) / kColumns;
+  static constexpr int kColumns = kPanelColumns, kPanels = panels_of(kHeadDim);
   static constexpr int kOutPanels = kTile.out_panels;
   static constexpr int kWarpRows = 16;
   // Whether registers are so few that what follows from a thread's index is computed again where it
