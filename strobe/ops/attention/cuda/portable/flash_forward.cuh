@@ -26,14 +26,14 @@
 
 namespace strobe {
 
-template <class Traits>
-__global__ void __launch_bounds__(Traits::kThreads, Traits::kBlocksPerSm)
+template <class Config>
+__global__ void __launch_bounds__(Config::kThreads, Config::kBlocksPerSm)
     attention_forward_flash_portable_kernel(
-        const __grid_constant__ AttentionForwardParams<typename Traits::Element> p,
+        const __grid_constant__ AttentionForwardParams<typename Config::T> p,
         const __grid_constant__ ForwardGrid grid) {
-  using T = typename Traits::Element;
-  constexpr int kBlockQ = Traits::kBlockQ, kBlockK = Traits::kBlockK;
-  constexpr int kHeadDim = Traits::kHeadDim, kThreads = Traits::kThreads;
+  using T = typename Config::T;
+  constexpr int kBlockQ = Config::kBlockQ, kBlockK = Config::kBlockK;
+  constexpr int kHeadDim = Config::kHeadDim, kThreads = Config::kThreads;
   extern __shared__ __align__(128) unsigned char shared[];
 
   const ForwardWork work = forward_work(grid, p, kBlockQ, static_cast<int>(blockIdx.x));
@@ -44,34 +44,34 @@ __global__ void __launch_bounds__(Traits::kThreads, Traits::kBlocksPerSm)
   const int first_row = work.tile * kBlockQ;
   const auto rows_of = [&](int begin, int count) { return Span{begin, min(begin + count, seq_q)}; };
   const KeyTiles tiles = visibility.key_tiles(rows_of(first_row, kBlockQ), kBlockK);
-  const int warp_row = first_row + static_cast<int>(threadIdx.x) / 32 * Traits::kRowsPerWarp;
+  const int warp_row = first_row + static_cast<int>(threadIdx.x) / 32 * Config::kRowsPerWarp;
   const KeyTiles warp_tiles =
-      visibility.key_tiles(rows_of(warp_row, Traits::kRowsPerWarp), kBlockK);
+      visibility.key_tiles(rows_of(warp_row, Config::kRowsPerWarp), kBlockK);
   const int first_tile = static_cast<int>(tiles.first), last_tile = static_cast<int>(tiles.last);
 
   const uint32_t shared_q = shared_address(shared);
-  const uint32_t shared_k = shared_q + Traits::kQueryBytes;
-  const uint32_t shared_v = shared_k + Traits::kStages * Traits::kTileBytes;
+  const uint32_t shared_k = shared_q + Config::kQueryBytes;
+  const uint32_t shared_v = shared_k + Config::kStages * Config::kTileBytes;
   const int head_kv = work.head / p.group;
   const auto keys = head_rows(p.k, sequence.batch, sequence.first_k, head_kv);
   const auto values = head_rows(p.v, sequence.batch, sequence.first_k, head_kv);
   const auto load_keys_and_values = [&](int tile) {
-    const uint32_t stage = tile % Traits::kStages * Traits::kTileBytes;
+    const uint32_t stage = tile % Config::kStages * Config::kTileBytes;
     const int begin = static_cast<int>(visibility.keys.begin);
     const int end = static_cast<int>(visibility.keys.end);
-    load_tile<kBlockK, kHeadDim, kThreads, Traits::kIsSm80>(shared_k + stage, keys, tile * kBlockK,
+    load_tile<kBlockK, kHeadDim, kThreads, Config::kIsSm80>(shared_k + stage, keys, tile * kBlockK,
                                                             begin, end, p.head_dim);
-    load_tile<kBlockK, kHeadDim, kThreads, Traits::kIsSm80>(shared_v + stage, values,
+    load_tile<kBlockK, kHeadDim, kThreads, Config::kIsSm80>(shared_v + stage, values,
                                                             tile * kBlockK, begin, end, p.head_dim);
-    if constexpr (Traits::kIsSm80) cp_async_commit();
+    if constexpr (Config::kIsSm80) cp_async_commit();
   };
 
   // [1]
-  load_tile<kBlockQ, kHeadDim, kThreads, Traits::kIsSm80>(
+  load_tile<kBlockQ, kHeadDim, kThreads, Config::kIsSm80>(
       shared_q, head_rows(p.q, sequence.batch, sequence.first_q, work.head), first_row,
       static_cast<int>(visibility.queries.begin), static_cast<int>(visibility.queries.end),
       p.head_dim);
-  if constexpr (Traits::kIsSm80) {
+  if constexpr (Config::kIsSm80) {
     cp_async_commit();
     if (first_tile < last_tile) load_keys_and_values(first_tile);
     cp_async_wait<1>();
@@ -80,13 +80,13 @@ __global__ void __launch_bounds__(Traits::kThreads, Traits::kBlocksPerSm)
 
   float scale = p.scale;
   if (!(scale > 0)) {  // the largest score must come of the largest product
-    negate_or_clear<kThreads>(shared_q, Traits::kQueryBytes, scale == 0);
+    negate_or_clear<kThreads>(shared_q, Config::kQueryBytes, scale == 0);
     __syncthreads();
     scale = scale == 0 ? 1 : -scale;
   }
-  FlashForwardWarp<Traits> warp(shared_q, visibility, warp_row, scale);
+  FlashForwardWarp<Config> warp(shared_q, visibility, warp_row, scale);
   warp.take_queries();
-  const PhiloxKey key = Traits::kHasDropout ? p.dropout.current_key() : PhiloxKey{};
+  const PhiloxKey key = Config::kHasDropout ? p.dropout.current_key() : PhiloxKey{};
   const uint32_t dropout_head = sequence.dropout_head + work.head;
   const DropoutRowBlock dropout[2] = {
       DropoutRowBlock(p.dropout, key, dropout_head, warp_row / 16),
@@ -95,7 +95,7 @@ __global__ void __launch_bounds__(Traits::kThreads, Traits::kBlocksPerSm)
 
   for (int tile = first_tile; tile < last_tile; ++tile) {
     // [2] What the barrier makes visible has arrived, and the other stage is free.
-    if constexpr (Traits::kIsSm80) {
+    if constexpr (Config::kIsSm80) {
       cp_async_wait<0>();
       __syncthreads();
       if (tile + 1 < last_tile) load_keys_and_values(tile + 1);
@@ -105,7 +105,7 @@ __global__ void __launch_bounds__(Traits::kThreads, Traits::kBlocksPerSm)
       __syncthreads();
     }
     if (tile < warp_tiles.first || tile >= warp_tiles.last) continue;
-    const uint32_t stage = tile % Traits::kStages * Traits::kTileBytes;
+    const uint32_t stage = tile % Config::kStages * Config::kTileBytes;
     warp.multiply_keys(shared_k + stage, tile * kBlockK, dropout);
     if (bias != nullptr) warp.add_bias(bias, p.bias.query_stride, tile * kBlockK, visibility);
     if (tile < warp_tiles.full_begin || tile >= warp_tiles.full_end) warp.mask(tile * kBlockK);
@@ -114,12 +114,12 @@ __global__ void __launch_bounds__(Traits::kThreads, Traits::kBlocksPerSm)
   }
 
   // [7]
-  if constexpr (Traits::kIsSm80) cp_async_wait<0>();
+  if constexpr (Config::kIsSm80) cp_async_wait<0>();
   __syncthreads();
   float* lse = p.lse + (static_cast<int64_t>(sequence.batch) * p.heads_q + work.head) * p.seq_q +
                sequence.first_q;
   warp.write(shared_q, head_rows(p.out, sequence.batch, sequence.first_q, work.head), lse, seq_q,
-             p.head_dim, Traits::kHasDropout ? p.dropout.keep_scale() : 1.0f);
+             p.head_dim, Config::kHasDropout ? p.dropout.keep_scale() : 1.0f);
 }
 
 }  // namespace strobe

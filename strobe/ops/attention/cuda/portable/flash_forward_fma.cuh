@@ -76,11 +76,11 @@ __device__ __forceinline__ void load_float_tile(float* shared, const BthdView<co
 }
 
 // A thread's part of a tile, in the order of the steps.
-template <class Traits>
+template <class Config>
 class FlashForwardFmaThread {
-  static constexpr int kHeadDim = Traits::kHeadDim, kBlockK = Traits::kBlockK;
-  static constexpr int kRows = Traits::kRows, kKeys = Traits::kKeys;
-  static constexpr int kWidth = Traits::kWidth, kColumns = Traits::kColumns;
+  static constexpr int kHeadDim = Config::kHeadDim, kBlockK = Config::kBlockK;
+  static constexpr int kRows = Config::kRows, kKeys = Config::kKeys;
+  static constexpr int kWidth = Config::kWidth, kColumns = Config::kColumns;
   static constexpr float kLog2E = 1.4426950408889634f, kLn2 = 0.6931471805599453f;
 
  public:
@@ -273,17 +273,17 @@ class FlashForwardFmaThread {
   float row_max_[kRows], row_sum_[kRows];
 };
 
-template <class Traits>
-__global__ void __launch_bounds__(Traits::kThreads)
+template <class Config>
+__global__ void __launch_bounds__(Config::kThreads)
     attention_forward_flash_fma_kernel(const __grid_constant__ AttentionForwardParams<float> p,
                                        const __grid_constant__ ForwardGrid grid) {
-  constexpr int kBlockQ = Traits::kBlockQ, kBlockK = Traits::kBlockK;
-  constexpr int kHeadDim = Traits::kHeadDim, kThreads = Traits::kThreads;
+  constexpr int kBlockQ = Config::kBlockQ, kBlockK = Config::kBlockK;
+  constexpr int kHeadDim = Config::kHeadDim, kThreads = Config::kThreads;
   extern __shared__ __align__(128) float shared_floats[];
   float* shared_q = shared_floats;
-  float* shared_k = shared_q + Traits::kQueryFloats;
+  float* shared_k = shared_q + Config::kQueryFloats;
   float* shared_p = shared_k;  // when all threads have their scores
-  float* shared_v = shared_k + Traits::kKeyFloats;
+  float* shared_v = shared_k + Config::kKeyFloats;
 
   const ForwardWork work = forward_work(grid, p, kBlockQ, static_cast<int>(blockIdx.x));
   if (work.sequence < 0) return;
@@ -297,7 +297,7 @@ __global__ void __launch_bounds__(Traits::kThreads)
   const float* keys = p.k.row(sequence.batch, sequence.first_k, work.head / p.group);
   const float* values = p.v.row(sequence.batch, sequence.first_k, work.head / p.group);
   const float* bias = p.bias.data == nullptr ? nullptr : p.bias.row(sequence.batch, work.head, 0);
-  const PhiloxKey philox_key = Traits::kHasDropout ? p.dropout.current_key() : PhiloxKey{};
+  const PhiloxKey philox_key = Config::kHasDropout ? p.dropout.current_key() : PhiloxKey{};
 
   // [1]
   load_float_tile<kBlockQ, kHeadDim, kThreads, true>(
@@ -305,7 +305,7 @@ __global__ void __launch_bounds__(Traits::kThreads)
       static_cast<int>(visibility.queries.begin), static_cast<int>(visibility.queries.end),
       p.head_dim);
 
-  FlashForwardFmaThread<Traits> thread(first_row, visibility);
+  FlashForwardFmaThread<Config> thread(first_row, visibility);
   for (int tile = static_cast<int>(tiles.first); tile < tiles.last; ++tile) {
     // [2]
     if (tile > tiles.first) __syncthreads();
@@ -317,7 +317,7 @@ __global__ void __launch_bounds__(Traits::kThreads)
     thread.multiply_keys(shared_q, shared_k);
     thread.scale_and_mask(p.scale, bias, p.bias.query_stride, tile * kBlockK);
     thread.update_softmax();
-    if constexpr (Traits::kHasDropout) {
+    if constexpr (Config::kHasDropout) {
       thread.drop(p.dropout, philox_key, sequence.dropout_head + work.head, tile * kBlockK);
     }
     __syncthreads();
@@ -330,7 +330,7 @@ __global__ void __launch_bounds__(Traits::kThreads)
   float* lse = p.lse + (static_cast<int64_t>(sequence.batch) * p.heads_q + work.head) * p.seq_q +
                sequence.first_q;
   thread.write(p.out.row(sequence.batch, sequence.first_q, work.head), p.out.time_stride, lse,
-               seq_q, p.head_dim, Traits::kHasDropout ? p.dropout.keep_scale() : 1.0f);
+               seq_q, p.head_dim, Config::kHasDropout ? p.dropout.keep_scale() : 1.0f);
 }
 
 }  // namespace strobe

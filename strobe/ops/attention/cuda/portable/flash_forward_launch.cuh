@@ -10,17 +10,17 @@
 
 namespace strobe {
 
-template <class Traits, class T>
+template <class Config, class T>
 void launch_forward(Context& ctx, const AttentionForwardParams<T>& params) {
   const ForwardGrid grid =
-      forward_grid(params, Traits::kBlockQ, cuda_info(ctx.device().index).l2_bytes / 3);
+      forward_grid(params, Config::kBlockQ, cuda_info(ctx.device().index).l2_bytes / 3);
   const Launch shape = {.grid = dim3(static_cast<unsigned>(grid.blocks())),
-                        .block = dim3(Traits::kThreads),
-                        .shared_bytes = Traits::kSharedBytes};
+                        .block = dim3(Config::kThreads),
+                        .shared_bytes = Config::kSharedBytes};
   if constexpr (std::is_same_v<T, float>) {
-    launch(ctx, attention_forward_flash_fma_kernel<Traits>, shape, params, grid);
+    launch(ctx, attention_forward_flash_fma_kernel<Config>, shape, params, grid);
   } else {
-    launch(ctx, attention_forward_flash_portable_kernel<Traits>, shape, params, grid);
+    launch(ctx, attention_forward_flash_portable_kernel<Config>, shape, params, grid);
   }
 }
 

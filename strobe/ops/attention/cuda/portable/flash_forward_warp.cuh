@@ -18,9 +18,9 @@
 
 namespace strobe {
 
-template <class T, int kHeadDim_, bool kHasDropout_, PortableArch kArch_>
+template <class T_, int kHeadDim_, bool kHasDropout_, PortableArch kArch_>
 struct FlashForwardPortable {
-  using Element = T;
+  using T = T_;
   static constexpr int kHeadDim = kHeadDim_;
   static constexpr bool kHasDropout = kHasDropout_;
   static constexpr bool kIsSm80 = kArch_ == PortableArch::sm80;
@@ -43,16 +43,16 @@ struct FlashForwardPortable {
 };
 
 // The tile's work for one warp, in the order of the steps.
-template <class Traits>
+template <class Config>
 class FlashForwardWarp {
-  using T = typename Traits::Element;
-  static constexpr int kHeadDim = Traits::kHeadDim, kBlockK = Traits::kBlockK;
-  static constexpr int kRowBlocks = Traits::kRowBlocks;
+  using T = typename Config::T;
+  static constexpr int kHeadDim = Config::kHeadDim, kBlockK = Config::kBlockK;
+  static constexpr int kRowBlocks = Config::kRowBlocks;
   static constexpr int kKeyTiles = kBlockK / 8;     // products side by side in S
   static constexpr int kValueTiles = kHeadDim / 8;  // and in O
   static constexpr int kDepthSteps = kHeadDim / 16;
   static constexpr int kKeyGroups = kBlockK / 32;  // what dropout draws at once
-  static constexpr int kDrawnAhead = Traits::kDrawnAhead;
+  static constexpr int kDrawnAhead = Config::kDrawnAhead;
   static constexpr float kNothing = -INFINITY;
   // The subtrahend of a row that has seen nothing: −∞ − (−∞) would be NaN.
   static constexpr float kLowest = -1e30f;
@@ -62,7 +62,7 @@ class FlashForwardWarp {
   // `row` is the warp's first row, counted from the start of the sequence.
   __device__ FlashForwardWarp(uint32_t shared_q, const Visibility& visibility, int row, float scale)
       : first_row_(row + lane() / 4), scale_(scale), exponent_scale_(scale * kLog2E) {
-    const int warp_row = static_cast<int>(threadIdx.x) / 32 * Traits::kRowsPerWarp;
+    const int warp_row = static_cast<int>(threadIdx.x) / 32 * Config::kRowsPerWarp;
     // Lane l reads row l % 16 and columns 8·(l / 16) of a 16 × 16 fragment of queries …
     query_rows_ = shared_q + (warp_row + lane() % 16) * (2 * kHeadDim);
     query_chunk_ = lane() / 16;
@@ -88,7 +88,7 @@ class FlashForwardWarp {
 
   // After [1].
   __device__ __forceinline__ void take_queries() {
-    if constexpr (Traits::kQueriesInRegisters) {
+    if constexpr (Config::kQueriesInRegisters) {
 #pragma unroll
       for (int step = 0; step < kDepthSteps; ++step) load_queries(step, queries_[step]);
     }
@@ -106,7 +106,7 @@ class FlashForwardWarp {
       }
     }
     const uint32_t rows = shared_k + key_row_ * (2 * kHeadDim);
-    constexpr int kPartTiles = kKeyTiles / Traits::kKeyParts;
+    constexpr int kPartTiles = kKeyTiles / Config::kKeyParts;
 #pragma unroll
     for (int part = 0; part < kKeyTiles; part += kPartTiles) {
 #pragma unroll
@@ -195,7 +195,7 @@ class FlashForwardWarp {
       for (int m = 0; m < kRowBlocks; ++m) {
         exponentiate(m, n, probs[0][m]);
         exponentiate(m, n + 2, probs[1][m]);
-        if constexpr (Traits::kHasDropout) {
+        if constexpr (Config::kHasDropout) {
           DropoutRowBlock::clear(probs[0][m], draws_[m][n / 4].even);
           DropoutRowBlock::clear(probs[1][m], draws_[m][n / 4].odd);
         }
@@ -224,7 +224,7 @@ class FlashForwardWarp {
   // [7] Through the warp's own rows of the queries, which it has done with.
   __device__ __forceinline__ void write(uint32_t shared_q, const HeadRows<T>& out, float* lse,
                                         int rows, int columns, float keep_scale) {
-    const int warp_row = static_cast<int>(threadIdx.x) / 32 * Traits::kRowsPerWarp;
+    const int warp_row = static_cast<int>(threadIdx.x) / 32 * Config::kRowsPerWarp;
     const int first = first_row_ - lane() / 4;
 #pragma unroll
     for (int m = 0; m < kRowBlocks; ++m) {
@@ -246,7 +246,7 @@ class FlashForwardWarp {
       }
     }
     __syncwarp();
-    store_rows<Traits::kRowsPerWarp, kHeadDim>(shared_q, warp_row, out, first, rows, columns);
+    store_rows<Config::kRowsPerWarp, kHeadDim>(shared_q, warp_row, out, first, rows, columns);
   }
 
  private:
@@ -256,7 +256,7 @@ class FlashForwardWarp {
 
   static __device__ __forceinline__ void multiply(float (&sum)[4], const uint32_t (&a)[4],
                                                   uint32_t b0, uint32_t b1) {
-    if constexpr (Traits::kIsSm80) {
+    if constexpr (Config::kIsSm80) {
       mma_m16n8k16<T>(sum, a, b0, b1);
     } else {
       mma_m16n8k8_f16(sum, a[0], a[1], b0);
@@ -285,7 +285,7 @@ class FlashForwardWarp {
                                                      int first_key,
                                                      const DropoutRowBlock* dropout) {
     uint32_t queries[kRowBlocks][4];
-    if constexpr (!Traits::kQueriesInRegisters) load_queries(step, queries);
+    if constexpr (!Config::kQueriesInRegisters) load_queries(step, queries);
 #pragma unroll
     for (int n = begin; n < end; n += 2) {
       uint32_t keys[4];
@@ -294,7 +294,7 @@ class FlashForwardWarp {
 #pragma unroll
       for (int m = 0; m < kRowBlocks; ++m) {
         if (n == 0) draw_beside(dropout, first_key, 0, kDrawnAhead, step, kDepthSteps, m, keys[0]);
-        if constexpr (Traits::kQueriesInRegisters) {
+        if constexpr (Config::kQueriesInRegisters) {
           multiply(scores_[m][n], queries_[step][m], keys[0], keys[1]);
           multiply(scores_[m][n + 1], queries_[step][m], keys[2], keys[3]);
         } else {
@@ -336,7 +336,7 @@ class FlashForwardWarp {
   __device__ __forceinline__ void draw_beside(const DropoutRowBlock* dropout, int first_key,
                                               int first, int count, int part, int parts, int m,
                                               uint32_t after) {
-    if constexpr (Traits::kHasDropout) {
+    if constexpr (Config::kHasDropout) {
       const int draws = count * kRowBlocks;
 #pragma unroll
       for (int i = part * draws / parts; i < (part + 1) * draws / parts; ++i) {
@@ -367,8 +367,8 @@ class FlashForwardWarp {
   uint32_t query_rows_;
   int query_chunk_, key_row_, key_chunk_;
   RowLimits limits_;
-  uint32_t queries_[Traits::kQueriesInRegisters ? kDepthSteps : 1][kRowBlocks][4];
-  DropoutRowBlock::Draw draws_[kRowBlocks][Traits::kHasDropout ? kBlockK / 32 : 1];
+  uint32_t queries_[Config::kQueriesInRegisters ? kDepthSteps : 1][kRowBlocks][4];
+  DropoutRowBlock::Draw draws_[kRowBlocks][Config::kHasDropout ? kBlockK / 32 : 1];
   float scores_[kRowBlocks][kKeyTiles][4];
   float out_[kRowBlocks][kValueTiles][4];
   float largest_[kRowBlocks][2];  // score of a row in this tile
