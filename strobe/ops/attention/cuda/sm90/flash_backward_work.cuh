@@ -33,13 +33,13 @@ struct alignas(16) FlashBackwardSm90Work {
   int own_keys_end = 0, own_queries_end = 0;
 
   __device__ bool has_steps() const { return step_begin < step_end; }
-  __device__ bool is_end() const { return key_head == kEnd; }
   __device__ bool has_foreign_keys(int first, int rows) const {
     return first < band.row_begin || first + rows > own_keys_end;
   }
   __device__ bool has_foreign_queries(int first, int rows) const {
     return first < band.column_begin || first + rows > own_queries_end;
   }
+  __device__ bool is_end() const { return key_head == kEnd; }
 
   // Which tiles of block_k keys add to the tile of queries [first, first + rows): [begin, end), not
   // empty for one that an item goes through.
