@@ -37,7 +37,7 @@ class FlashBackwardSm90Consumer {
   }
 
   __device__ __forceinline__ void run() {
-    if (!wait_for_work(work_)) return;
+    if (!wait_for_work()) return;
     wait_for_item();
     if (part_ == 1) pass_turn();
     wait_for_turn();
@@ -82,7 +82,7 @@ class FlashBackwardSm90Consumer {
       const int item = work_.before().stage();
       write_sums(shared_.work[item]);  // [9]
       release(&shared_.work_empty[item]);
-      if (is_end()) break;
+      if (work().is_end()) break;
     }
     if (part_ == 0) wait_for_turn();  // the other one's last
   }
@@ -144,12 +144,10 @@ class FlashBackwardSm90Consumer {
     return kHoldsOneItem ? 0 : values().stage();
   }
 
-  __device__ __forceinline__ bool is_end() const { return work().is_end(); }
-
   // False: there is no more.
-  __device__ __forceinline__ bool wait_for_work(const Items& at) {
-    mbarrier_wait(&shared_.work_full[at.stage()], at.parity());
-    return !shared_.work[at.stage()].is_end();
+  __device__ __forceinline__ bool wait_for_work() {
+    mbarrier_wait(&shared_.work_full[work_.stage()], work_.parity());
+    return !work().is_end();
   }
   __device__ __forceinline__ void wait_for_keys(const Keys& at) {
     mbarrier_wait(&shared_.keys_full[at.stage()], at.parity());
@@ -187,7 +185,7 @@ class FlashBackwardSm90Consumer {
     work_.advance();
     keys_.advance();
     keys_.advance();
-    if (wait_for_work(work_)) wait_for_item();
+    if (wait_for_work()) wait_for_item();
   }
 
   // [3] S = K Qᵀ

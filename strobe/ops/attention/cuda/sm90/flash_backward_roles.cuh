@@ -36,7 +36,7 @@ class FlashBackwardSm90RoleConsumer : FlashBackwardSm90Consumer<Config> {
   static constexpr int kFragmentFloats = 4 * Config::kWarpgroup;  // 64 rows, 8 columns
 
   __device__ __forceinline__ void run_values() {
-    while (this->wait_for_work(work_)) {
+    while (this->wait_for_work()) {
       release(&shared_.keys_empty[this->values_stage()]);  // needed by the other one only
       tile_ = work().step_begin;
       head_ = 0;
@@ -83,7 +83,7 @@ class FlashBackwardSm90RoleConsumer : FlashBackwardSm90Consumer<Config> {
   }
 
   __device__ __forceinline__ void run_keys() {
-    while (this->wait_for_work(work_)) {
+    while (this->wait_for_work()) {
       tile_ = work().step_begin;
       head_ = 0;
       this->wait_for_keys(values());

@@ -52,8 +52,8 @@ __device__ __forceinline__ bool are_ascending(const AttentionCall<T>& call) {
 //             zeros in its counters and in those sums that do not begin with one, and in dq of
 //             queries that see nothing
 // Shapes      out dout [B,Tq,Hq,D]  lse [B,Hq,Tq]  →  statistics
-// Mapping     kLanes lanes per 8 queries of a head, heads side by side as they lie in memory; all
-//             that a thread reads is on its way before the first is waited for
+// Mapping     kLanes lanes per 8 queries of a head, heads side by side as they lie in memory;
+//             nearly all that a thread reads is on its way before the first is waited for
 // Numerics    Δ is summed in f32 and multiplied by the keep rate, so that dropout's factor can be
 //             left out until the last sum
 // Cost        reads O and dO once
