@@ -157,5 +157,36 @@ TEST(Attention, AnotherThreadMayStartIt) {
   for_all_implementations(lines, body);
 }
 
+// A GPU takes any numbers for lengths. Of those that do not ascend wrong results come, but they do,
+// and lie nowhere but in the outputs.
+TEST(Attention, SequencesThatDoNotAscendComeToAnEnd) {
+  const std::vector<std::string> lines = {
+      "b=3 tq=200 tk=1200 hq=2 hkv=1 d=64 dtype=bf16 mask=full left=0 right=0 padding=0 bias=0 p=0 "
+      "packed=1 layout=1 threads=1 seed=1",
+      "b=3 tq=900 tk=900 hq=1 hkv=1 d=128 dtype=bf16 mask=causal left=0 right=0 padding=0 bias=0 "
+      "p=0 packed=1 layout=0 threads=1 seed=2",
+      "b=3 tq=200 tk=900 hq=1 hkv=1 d=32 dtype=f32 mask=full left=0 right=0 padding=0 bias=0 p=0 "
+      "packed=1 layout=0 threads=1 seed=3"};
+  const auto body = [](const AttentionImpl&, Context& ctx, const AttentionCase& c,
+                       const AttentionData& data) {
+    constexpr double kManyRows = 700;  // several tiles
+    ASSERT_GT(data.rows_k, kManyRows);
+    ASSERT_GT(data.rows_q, 0);
+    if (ctx.device().kind == DeviceKind::cpu) return;  // refuses them
+    const auto rows_q = static_cast<double>(data.rows_q), rows_k = static_cast<double>(data.rows_k);
+    for (const double first : {0.0, -kManyRows}) {
+      AttentionData wrong = data;
+      wrong.cu_q = {first, 0, 0, rows_q};
+      wrong.cu_k = {first, rows_k, 64, rows_k};
+      AttentionTensors tensors(ctx, c, wrong);
+      attention_forward(ctx, tensors.forward);
+      attention_backward(ctx, tensors.backward);
+      ctx.synchronize();
+      tensors.take_outputs();
+    }
+  };
+  for_all_implementations(lines, body);
+}
+
 }  // namespace
 }  // namespace strobe::testing
