@@ -164,9 +164,9 @@ class FlashBackwardSm90Consumer {
     wait_for_keys(keys_);
     wait_for_keys(values());
     wait_for_step();
-    tile_ = work().step_begin;
+    item_step_ = work().step_begin;
     head_ = 0;
-    steps_left_ = (work().step_end - tile_) * params_.call.group;
+    steps_left_ = (work().step_end - item_step_) * params_.call.group;
   }
   static __device__ __forceinline__ uint32_t stage(uint32_t step) { return step % Config::kStages; }
   static __device__ __forceinline__ uint32_t parity(uint32_t step) {
@@ -175,8 +175,8 @@ class FlashBackwardSm90Consumer {
 
   __device__ __forceinline__ void next_tile() {
     --steps_left_;
-    if (++tile_ == work().step_end) {
-      tile_ = work().step_begin;
+    if (++item_step_ == work().step_end) {
+      item_step_ = work().step_begin;
       ++head_;
     }
     wait_for_step();
@@ -308,7 +308,7 @@ class FlashBackwardSm90Consumer {
     if constexpr (Config::kHasDropout) drop();
     // [perf] Masked only now, because a branch ends what ptxas schedules at a time: otherwise it
     // moves the wait for dP in front of the exponentials.
-    const int first = tile_ * kBlockQ;
+    const int first = Work::query_tile(item_step_) * kBlockQ;
     if (first < seen.begin || first + kBlockQ > seen.end) hide(work(), first);
   }
 
@@ -316,7 +316,7 @@ class FlashBackwardSm90Consumer {
     const DropoutColumns<true> dropout(params_.call.dropout);
     const uint32_t head = work().dropout_head + work().key_head * params_.call.group + head_;
     const uint32_t key_block = (work().key_tile * Config::kBlockK + first_key()) / 16 + warp();
-    uint32_t query_block = tile_ * (kBlockQ / 16);
+    uint32_t query_block = Work::query_tile(item_step_) * (kBlockQ / 16);
 #pragma unroll
     for (int pair = 0; pair < kBlockQ / 32; ++pair) {
       const DropoutPair survivors = dropout.pair(head, key_block, query_block + 2 * pair);
@@ -449,7 +449,7 @@ class FlashBackwardSm90Consumer {
   Items work_;
   Keys keys_;
   uint32_t step_ = 0;  // of all items
-  int tile_ = 0, head_ = 0, steps_left_ = 0;
+  int item_step_ = 0, head_ = 0, steps_left_ = 0;
   // [perf] The thread's place in 8 queries and in dS, kept: made of threadIdx.x at each step, it is
   // waited for.
   int first_query_, dscores_row_, dscores_chunk_;

@@ -24,10 +24,10 @@ FlashBackwardSm90Params<T> backward_sm90_params(const AttentionBackward& args,
   params.units = plan.units;
   params.section = plan.section;
   params.sections = plan.sections;
+  params.last_is_backward = plan.last_is_backward;
   params.key_tiles = plan.key_tiles;
   params.query_tiles = plan.query_tiles;
   params.zeros = plan.zeros;
-  params.is_descending = plan.is_descending;
   params.counters = plan.counters;
   return params;
 }

@@ -80,8 +80,9 @@ class FlashBackwardSm90Loader {
     // waited for by blocks that take items after it.
     const int takes_at = max(work.step_begin, work.step_end - 2);
     for (int head = 0; head < params_.call.group; ++head) {
-      for (int tile = work.step_begin; tile < work.step_end; ++tile) {
-        if (tile == takes_at && head + 1 == params_.call.group) take();
+      for (int step = work.step_begin; step < work.step_end; ++step) {
+        if (step == takes_at && head + 1 == params_.call.group) take();
+        const int tile = Work::query_tile(step);
         load_queries(work, tile, head);
         if (is_first) load_keys(params_.k, work);
         is_first = false;
@@ -189,8 +190,9 @@ class FlashBackwardSm90Cleaner {
       keys_.advance();
     }
     for (int head = 0; head < group_; ++head) {
-      for (int tile = work.step_begin; tile < work.step_end; ++tile) {
-        const int first = tile * Config::kBlockQ, q = q_.stage(), dout = dout_.stage();
+      for (int step = work.step_begin; step < work.step_end; ++step) {
+        const int first = Work::query_tile(step) * Config::kBlockQ;
+        const int q = q_.stage(), dout = dout_.stage();
         if (work.has_foreign_queries(first, Config::kBlockQ)) {
           const int begin = work.band.column_begin - first, end = work.own_queries_end - first;
           clean(shared_.q[q], shared_.q_raw[q], shared_.q_full[q], q_raw_, q, begin, end);

@@ -19,8 +19,10 @@ struct FlashBackwardSm90Params {
   AttentionBackwardParams<T> call;
   float scale_log2 = 0;
 
-  // The units of a section take turns, tile by tile; the last section has the rest of the units.
+  // The units of a section take turns, tile by tile; the last section has the rest of the units, and
+  // may go backward (set_backward_sm90_work).
   int units = 0, section = 1, sections = 1;
+  bool last_is_backward = false;
   int key_tiles = 0, query_tiles = 0;  // of a head; packed: of all sequences
 
   // [B·Hq, query_tiles, 2, block_q]: L·log2e and Δ·keep of every query; ∞ and 0 of one that sees
@@ -29,8 +31,7 @@ struct FlashBackwardSm90Params {
   float* statistics = nullptr;
   // [units, group, query_tiles, 2, floats of a warpgroup's part]: Σ dS K in the order of fragments.
   float* query_sums = nullptr;
-  int64_t zeros = 0;           // floats of them that are 0 at first: none where the order is fixed
-  bool is_descending = false;  // the last tiles of keys come first
+  int64_t zeros = 0;  // floats of them that are 0 at first: none where the order is fixed
   // 0 at first: items taken; and where the order is fixed, the additions to each of those parts.
   int* items_taken = nullptr;
   int* additions = nullptr;

@@ -13,7 +13,7 @@ namespace strobe {
 // How one backward pass is cut into work, and the memory that it takes.
 struct FlashBackwardSm90Plan {
   int units = 0, section = 1, sections = 1;
-  bool is_ordered = false, is_descending = false;
+  bool is_ordered = false, last_is_backward = false;
   int key_tiles = 0, query_tiles = 0;
   int64_t statistics = 0, query_sums = 0, zeros = 0, counters = 0;  // of 4 bytes each
   static constexpr int kOwnCounters = 4;                            // the rest stays aligned
@@ -29,11 +29,9 @@ struct FlashBackwardSm90Plan {
         std::max(1, static_cast<int>(most_tiles(p.seq_q, sequences, block_q, p.is_packed)));
     is_ordered =
         !flash_backward_sm90_has_roles(head_dim) && (p.is_deterministic || !is_long_causal(p));
-    is_descending = is_ordered && p.mask.kind != MaskKind::full;
-    section = std::min(section_units(p, processors), std::max(1, units));
-    // In any order, the longest items come first, and the last section is a long one, so that
-    // enough short items are left to fill what its long ones leave.
-    sections = is_ordered ? (units + section - 1) / section : std::max(1, units / section - 1);
+    section = std::min(section_units(p, block_k / block_q, processors), std::max(1, units));
+    last_is_backward = is_ordered && p.mask.kind != MaskKind::full && !p.is_packed;
+    sections = section_count();
     const int64_t rows = batches * p.heads_q * query_tiles * block_q;
     statistics = 2 * rows;
     query_sums = rows * (panels_of(head_dim) * kPanelColumns);
@@ -52,18 +50,28 @@ struct FlashBackwardSm90Plan {
     return p.mask.kind == MaskKind::causal && p.seq_k >= kLong * sequences;
   }
 
+  // A last section that begins with its longest items is a long one, so that it has enough short
+  // ones to fill what those leave at the end.
+  int section_count() const {
+    if (!is_ordered) return std::max(1, units / section - 1);
+    if (last_is_backward) return std::max(1, units / section);
+    return (units + section - 1) / section;
+  }
+
   // Items of a section: all its units' first tiles of keys, then all their second ones, and so on.
-  int section_units(const AttentionProblem& p, int processors) const {
+  int section_units(const AttentionProblem& p, int steps_of_tile, int processors) const {
     const auto at_least = [](int64_t total, int64_t each) {
       return static_cast<int>(each == 0 ? 1 : (total + each - 1) / each);
     };
     const int busy = at_least(processors, key_tiles);  // so many units keep all blocks busy
-    if (p.mask.kind != MaskKind::full) return busy;
-    if (!is_ordered) return 1;
-    // Items of a unit go through the same queries, each behind the one before. So many units have
-    // them some steps apart: enough for an addition to be seen before the next one comes, and so
-    // few that the L2 cache still holds the sums, and what the one before has loaded.
+    const bool is_full = p.mask.kind == MaskKind::full;
+    if (!is_ordered) return is_full ? 1 : busy;
+    // So many units have a unit's items some steps apart: enough for an addition to be seen before
+    // the next one comes, and so few that the L2 cache still holds the sums, and what the item
+    // before has loaded. Under a mask, items that begin together are a tile of keys apart; else they
+    // go through the same queries, each behind the one before.
     constexpr int kStepsApart = 2, kLeast = 4;
+    if (!is_full) return busy * std::max(1, kStepsApart / steps_of_tile);
     const int64_t steps = int64_t{query_tiles} * (p.heads_q / p.heads_kv);
     return std::max({busy, at_least(int64_t{kStepsApart} * processors, steps), kLeast});
   }

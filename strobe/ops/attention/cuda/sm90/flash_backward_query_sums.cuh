@@ -15,8 +15,8 @@
 namespace strobe {
 
 // One thread for each consumer has the parts that the consumer leaves in shared memory added to the
-// sums: where additions are counted, to every tile in the order of tiles of keys, which gives the
-// same bits each time, and the first of them overwrites what lies there.
+// sums: where additions are counted, to every tile in the order of tiles of keys, up or down, which
+// gives the same bits each time, and the first of them overwrites what lies there.
 //
 // Nobody waits for ever: an item waits for items of its key head that are numbered before it, and
 // blocks take items, and finish them, in the order of their numbers. So of all items that are not
@@ -49,12 +49,13 @@ class FlashBackwardSm90Adder {
   __device__ void add_item(const Work& work) {
     for (int head = 0; head < params_.call.group; ++head) {
       const int64_t first_tile = first_query_sums(params_, work, head);
-      for (int tile = work.step_begin; tile < work.step_end; ++tile) {
+      for (int step = work.step_begin; step < work.step_end; ++step) {
+        const int tile = Work::query_tile(step);
         const auto keys =
             work.key_tiles_of(tile * Config::kBlockQ, Config::kBlockQ, Config::kBlockK);
-        const int before = work.key_tile - keys.begin, behind = keys.end - 1 - work.key_tile;
-        add((first_tile + tile) * Config::kConsumers + part_,
-            params_.is_descending ? behind : before, params_.is_descending ? before : behind);
+        const int lower = work.key_tile - keys.begin, higher = keys.end - 1 - work.key_tile;
+        add((first_tile + tile) * Config::kConsumers + part_, work.is_backward() ? lower : higher,
+            work.is_backward() ? higher : lower);
       }
     }
   }

@@ -38,7 +38,7 @@ class FlashBackwardSm90RoleConsumer : FlashBackwardSm90Consumer<Config> {
   __device__ __forceinline__ void run_values() {
     while (this->wait_for_work()) {
       release(&shared_.keys_empty[this->values_stage()]);  // needed by the other one only
-      tile_ = work().step_begin;
+      item_step_ = work().step_begin;
       head_ = 0;
       this->wait_for_keys(keys_);
       this->wait_for_queries(step_);
@@ -84,7 +84,7 @@ class FlashBackwardSm90RoleConsumer : FlashBackwardSm90Consumer<Config> {
 
   __device__ __forceinline__ void run_keys() {
     while (this->wait_for_work()) {
-      tile_ = work().step_begin;
+      item_step_ = work().step_begin;
       head_ = 0;
       this->wait_for_keys(values());
       mbarrier_wait(&shared_.dout_full[stage(step_)], parity(step_));
@@ -193,7 +193,8 @@ class FlashBackwardSm90RoleConsumer : FlashBackwardSm90Consumer<Config> {
   }
 
   __device__ __forceinline__ void add(const float (&sums)[kPieceColumns / 2], int piece) {
-    const int64_t tile = first_query_sums(params_, work(), head_) + tile_;
+    const int64_t tile =
+        first_query_sums(params_, work(), head_) + Base::Work::query_tile(item_step_);
     float* to = params_.query_sums + tile * Config::kTileFloats + part_ * Config::kPartFloats +
                 piece * (Config::kPartFloats / 2) + 4 * this->thread();
 #pragma unroll
@@ -208,8 +209,8 @@ class FlashBackwardSm90RoleConsumer : FlashBackwardSm90Consumer<Config> {
   }
   __device__ __forceinline__ void next_step() {
     ++step_;
-    if (++tile_ == work().step_end) {
-      tile_ = work().step_begin;
+    if (++item_step_ == work().step_end) {
+      item_step_ = work().step_begin;
       ++head_;
     }
   }
@@ -225,6 +226,7 @@ class FlashBackwardSm90RoleConsumer : FlashBackwardSm90Consumer<Config> {
   using Base::dscores16_;
   using Base::dv_;
   using Base::head_;
+  using Base::item_step_;
   using Base::keys_;
   using Base::params_;
   using Base::parity;
@@ -235,7 +237,6 @@ class FlashBackwardSm90RoleConsumer : FlashBackwardSm90Consumer<Config> {
   using Base::shared_;
   using Base::stage;
   using Base::step_;
-  using Base::tile_;
   using Base::values;
   using Base::work;
   using Base::work_;

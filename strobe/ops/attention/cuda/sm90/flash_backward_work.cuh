@@ -33,6 +33,10 @@ struct alignas(16) FlashBackwardSm90Work {
   int own_keys_end = 0, own_queries_end = 0;
 
   __device__ bool has_steps() const { return step_begin < step_end; }
+  // Steps are numbered in the order in which the item takes them: from step_begin on, and where it
+  // begins with the last tile of queries, step -1 is tile 0.
+  static __device__ int query_tile(int step) { return step < 0 ? -1 - step : step; }
+  __device__ bool is_backward() const { return step_begin < 0; }
   __device__ bool has_foreign_keys(int first, int rows) const {
     return first < band.row_begin || first + rows > own_keys_end;
   }
@@ -64,6 +68,9 @@ __device__ __forceinline__ int64_t first_query_sums(const FlashBackwardSm90Param
 }
 
 // Item `index` of params.units · params.key_tiles. For a whole warp; `work` is in shared memory.
+//
+// Where additions have an order, a section's items go from the last tile of keys to the first, and
+// each through queries from the first ones; in a section that goes backward, the other way round.
 template <int kBlockQ, int kBlockK, class T>
 __device__ __forceinline__ void set_backward_sm90_work(FlashBackwardSm90Work& work,
                                                        const FlashBackwardSm90Params<T>& params,
@@ -76,8 +83,10 @@ __device__ __forceinline__ void set_backward_sm90_work(FlashBackwardSm90Work& wo
   const int unit = first_unit + in_section % units, turn = in_section / units;
   work.unit = unit;
   work.key_head = unit % call.heads_kv;
+  const bool is_ordered = params.additions != nullptr;
+  const bool is_backward = params.last_is_backward && section == params.sections - 1;
   SequenceTile place = {unit / call.heads_kv,
-                        params.is_descending ? params.key_tiles - 1 - turn : turn};
+                        is_ordered && !is_backward ? params.key_tiles - 1 - turn : turn};
   if (call.is_packed()) {
     place = find_packed_tile(call.cu_seqlens_k, call.sequences, kBlockK, place.tile);
     if (place.sequence < 0) {
@@ -117,8 +126,10 @@ __device__ __forceinline__ void set_backward_sm90_work(FlashBackwardSm90Work& wo
   if (max(first, band.row_begin) < min(first + kBlockK, band.row_end)) {
     const int begin = band.any_begin(first), end = band.any_end(first + kBlockK);
     if (begin < end) {
-      work.step_begin = static_cast<unsigned>(begin) / kBlockQ;
-      work.step_end = (static_cast<unsigned>(end) + kBlockQ - 1) / kBlockQ;
+      const int first_tile = static_cast<unsigned>(begin) / kBlockQ;
+      const int end_tile = (static_cast<unsigned>(end) + kBlockQ - 1) / kBlockQ;
+      work.step_begin = is_backward ? -end_tile : first_tile;
+      work.step_end = is_backward ? -first_tile : end_tile;
     }
   }
 }
