@@ -63,7 +63,8 @@ struct FlashBackwardSm90Plan {
     const auto at_least = [](int64_t total, int64_t each) {
       return static_cast<int>(each == 0 ? 1 : (total + each - 1) / each);
     };
-    const int busy = at_least(processors, key_tiles);  // so many units keep all blocks busy
+    // So many units keep all blocks busy. Packed sequences come one after the other.
+    const int busy = at_least(processors, p.is_packed ? at_least(key_tiles, p.batch) : key_tiles);
     const bool is_full = p.mask.kind == MaskKind::full;
     if (!is_ordered) return is_full ? 1 : busy;
     // So many units have a unit's items some steps apart: enough for an addition to be seen before
