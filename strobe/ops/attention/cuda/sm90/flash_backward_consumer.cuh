@@ -175,9 +175,9 @@ class FlashBackwardSm90Consumer {
 
   __device__ __forceinline__ void next_tile() {
     --steps_left_;
-    if (++item_step_ == work().step_end) {
-      item_step_ = work().step_begin;
-      ++head_;
+    if (++head_ == params_.call.group) {
+      head_ = 0;
+      ++item_step_;
     }
     wait_for_step();
   }

@@ -24,7 +24,7 @@ FlashBackwardSm90Params<T> backward_sm90_params(const AttentionBackward& args,
   params.units = plan.units;
   params.section = plan.section;
   params.sections = plan.sections;
-  params.last_is_backward = plan.last_is_backward;
+  params.first_backward = plan.first_backward;
   params.key_tiles = plan.key_tiles;
   params.query_tiles = plan.query_tiles;
   params.zeros = plan.zeros;

@@ -78,11 +78,12 @@ class FlashBackwardSm90Loader {
     bool is_first = true;
     // The next item is taken so early that nobody waits for it, and not earlier: its adders may be
     // waited for by blocks that take items after it.
-    const int takes_at = max(work.step_begin, work.step_end - 2);
-    for (int head = 0; head < params_.call.group; ++head) {
-      for (int step = work.step_begin; step < work.step_end; ++step) {
-        if (step == takes_at && head + 1 == params_.call.group) take();
-        const int tile = Work::query_tile(step);
+    int left = (work.step_end - work.step_begin) * params_.call.group;
+    const int takes_at = min(left, 2);
+    for (int step = work.step_begin; step < work.step_end; ++step) {
+      const int tile = Work::query_tile(step);
+      for (int head = 0; head < params_.call.group; ++head) {
+        if (left-- == takes_at) take();
         load_queries(work, tile, head);
         if (is_first) load_keys(params_.k, work);
         is_first = false;
@@ -189,9 +190,9 @@ class FlashBackwardSm90Cleaner {
       }
       keys_.advance();
     }
-    for (int head = 0; head < group_; ++head) {
-      for (int step = work.step_begin; step < work.step_end; ++step) {
-        const int first = Work::query_tile(step) * Config::kBlockQ;
+    for (int step = work.step_begin; step < work.step_end; ++step) {
+      const int first = Work::query_tile(step) * Config::kBlockQ;
+      for (int head = 0; head < group_; ++head) {
         const int q = q_.stage(), dout = dout_.stage();
         if (work.has_foreign_queries(first, Config::kBlockQ)) {
           const int begin = work.band.column_begin - first, end = work.own_queries_end - first;

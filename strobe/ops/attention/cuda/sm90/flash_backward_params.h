@@ -19,10 +19,9 @@ struct FlashBackwardSm90Params {
   AttentionBackwardParams<T> call;
   float scale_log2 = 0;
 
-  // The units of a section take turns, tile by tile; the last section has the rest of the units, and
-  // may go backward (set_backward_sm90_work).
-  int units = 0, section = 1, sections = 1;
-  bool last_is_backward = false;
+  // The units of a section take turns, tile by tile; the last section has the rest of the units.
+  // From first_backward on they go backward (set_backward_sm90_work).
+  int units = 0, section = 1, sections = 1, first_backward = 1;
   int key_tiles = 0, query_tiles = 0;  // of a head; packed: of all sequences
 
   // [B·Hq, query_tiles, 2, block_q]: L·log2e and Δ·keep of every query; ∞ and 0 of one that sees

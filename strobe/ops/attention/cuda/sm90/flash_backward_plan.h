@@ -13,7 +13,8 @@ namespace strobe {
 // How one backward pass is cut into work, and the memory that it takes.
 struct FlashBackwardSm90Plan {
   int units = 0, section = 1, sections = 1;
-  bool is_ordered = false, last_is_backward = false;
+  int first_backward = 1;  // section that goes backward, as do those behind it
+  bool is_ordered = false;
   int key_tiles = 0, query_tiles = 0;
   int64_t statistics = 0, query_sums = 0, zeros = 0, counters = 0;  // of 4 bytes each
   static constexpr int kOwnCounters = 4;                            // the rest stays aligned
@@ -29,9 +30,10 @@ struct FlashBackwardSm90Plan {
         std::max(1, static_cast<int>(most_tiles(p.seq_q, sequences, block_q, p.is_packed)));
     is_ordered =
         !flash_backward_sm90_has_roles(head_dim) && (p.is_deterministic || !is_long_causal(p));
-    section = std::min(section_units(p, block_k / block_q, processors), std::max(1, units));
-    last_is_backward = is_ordered && p.mask.kind != MaskKind::full && !p.is_packed;
-    sections = section_count();
+    // Under a mask, items of a unit that are taken one after the other are so many steps apart.
+    const int64_t apart = block_k / block_q * (p.heads_q / p.heads_kv);
+    section = std::min(section_units(p, apart, processors), std::max(1, units));
+    set_sections(p, apart);
     const int64_t rows = batches * p.heads_q * query_tiles * block_q;
     statistics = 2 * rows;
     query_sums = rows * (panels_of(head_dim) * kPanelColumns);
@@ -50,16 +52,27 @@ struct FlashBackwardSm90Plan {
     return p.mask.kind == MaskKind::causal && p.seq_k >= kLong * sequences;
   }
 
-  // A last section that begins with its longest items is a long one, so that it has enough short
-  // ones to fill what those leave at the end.
-  int section_count() const {
-    if (!is_ordered) return std::max(1, units / section - 1);
-    if (last_is_backward) return std::max(1, units / section);
-    return (units + section - 1) / section;
+  void set_sections(const AttentionProblem& p, int64_t apart) {
+    const bool is_masked = p.mask.kind != MaskKind::full;
+    // Farther apart, the L2 cache does not hold for one item what the one before has loaded. Those
+    // that go backward begin at the same queries, and wait little where they are that long.
+    constexpr int64_t kFarApart = 4;
+    const bool all_backward = is_masked && apart >= kFarApart;
+    const bool last_backward = is_masked && is_ordered && !p.is_packed;
+    // A last section that begins with its longest items is a long one, so that it has enough short
+    // ones to fill what those leave at the end.
+    if (!is_ordered) {
+      sections = std::max(1, units / section - 1);
+    } else if (all_backward || last_backward) {
+      sections = std::max(1, units / section);
+    } else {
+      sections = (units + section - 1) / section;
+    }
+    first_backward = all_backward ? 0 : last_backward ? sections - 1 : sections;
   }
 
   // Items of a section: all its units' first tiles of keys, then all their second ones, and so on.
-  int section_units(const AttentionProblem& p, int steps_of_tile, int processors) const {
+  int section_units(const AttentionProblem& p, int64_t apart, int processors) const {
     const auto at_least = [](int64_t total, int64_t each) {
       return static_cast<int>(each == 0 ? 1 : (total + each - 1) / each);
     };
@@ -69,10 +82,10 @@ struct FlashBackwardSm90Plan {
     if (!is_ordered) return is_full ? 1 : busy;
     // So many units have a unit's items some steps apart: enough for an addition to be seen before
     // the next one comes, and so few that the L2 cache still holds the sums, and what the item
-    // before has loaded. Under a mask, items that begin together are a tile of keys apart; else they
-    // go through the same queries, each behind the one before.
+    // before has loaded. Without a mask, items go through the same queries, each behind the one
+    // before.
     constexpr int kStepsApart = 2, kLeast = 4;
-    if (!is_full) return busy * std::max(1, kStepsApart / steps_of_tile);
+    if (!is_full) return busy * at_least(kStepsApart, apart);
     const int64_t steps = int64_t{query_tiles} * (p.heads_q / p.heads_kv);
     return std::max({busy, at_least(int64_t{kStepsApart} * processors, steps), kLeast});
   }

@@ -47,15 +47,15 @@ class FlashBackwardSm90Adder {
 
  private:
   __device__ void add_item(const Work& work) {
-    for (int head = 0; head < params_.call.group; ++head) {
-      const int64_t first_tile = first_query_sums(params_, work, head);
-      for (int step = work.step_begin; step < work.step_end; ++step) {
-        const int tile = Work::query_tile(step);
-        const auto keys =
-            work.key_tiles_of(tile * Config::kBlockQ, Config::kBlockQ, Config::kBlockK);
-        const int lower = work.key_tile - keys.begin, higher = keys.end - 1 - work.key_tile;
-        add((first_tile + tile) * Config::kConsumers + part_, work.is_backward() ? lower : higher,
-            work.is_backward() ? higher : lower);
+    const int64_t first_sums = first_query_sums(params_, work, 0);
+    for (int step = work.step_begin; step < work.step_end; ++step) {
+      const int tile = Work::query_tile(step);
+      const auto keys = work.key_tiles_of(tile * Config::kBlockQ, Config::kBlockQ, Config::kBlockK);
+      const int lower = work.key_tile - keys.begin, higher = keys.end - 1 - work.key_tile;
+      const int before = work.is_backward() ? lower : higher;
+      for (int head = 0; head < params_.call.group; ++head) {
+        const int64_t sums = first_sums + int64_t{head} * params_.query_tiles + tile;
+        add(sums * Config::kConsumers + part_, before, lower + higher - before);
       }
     }
   }

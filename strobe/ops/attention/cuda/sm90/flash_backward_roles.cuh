@@ -209,9 +209,9 @@ class FlashBackwardSm90RoleConsumer : FlashBackwardSm90Consumer<Config> {
   }
   __device__ __forceinline__ void next_step() {
     ++step_;
-    if (++item_step_ == work().step_end) {
-      item_step_ = work().step_begin;
-      ++head_;
+    if (++head_ == params_.call.group) {
+      head_ = 0;
+      ++item_step_;
     }
   }
   __device__ __forceinline__ void next_item() {

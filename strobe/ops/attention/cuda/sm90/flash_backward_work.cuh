@@ -71,6 +71,7 @@ __device__ __forceinline__ int64_t first_query_sums(const FlashBackwardSm90Param
 //
 // Where additions have an order, a section's items go from the last tile of keys to the first, and
 // each through queries from the first ones; in a section that goes backward, the other way round.
+// Of a tile of queries the group's heads come one after the other.
 template <int kBlockQ, int kBlockK, class T>
 __device__ __forceinline__ void set_backward_sm90_work(FlashBackwardSm90Work& work,
                                                        const FlashBackwardSm90Params<T>& params,
@@ -84,7 +85,7 @@ __device__ __forceinline__ void set_backward_sm90_work(FlashBackwardSm90Work& wo
   work.unit = unit;
   work.key_head = unit % call.heads_kv;
   const bool is_ordered = params.additions != nullptr;
-  const bool is_backward = params.last_is_backward && section == params.sections - 1;
+  const bool is_backward = section >= params.first_backward;
   SequenceTile place = {unit / call.heads_kv,
                         is_ordered && !is_backward ? params.key_tiles - 1 - turn : turn};
   if (call.is_packed()) {
