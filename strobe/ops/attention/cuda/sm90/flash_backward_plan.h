@@ -28,8 +28,7 @@ struct FlashBackwardSm90Plan {
     key_tiles = static_cast<int>(most_tiles(p.seq_k, sequences, block_k, p.is_packed));
     query_tiles =
         std::max(1, static_cast<int>(most_tiles(p.seq_q, sequences, block_q, p.is_packed)));
-    is_ordered =
-        !flash_backward_sm90_has_roles(head_dim) && (p.is_deterministic || !is_long_causal(p));
+    is_ordered = !flash_backward_sm90_has_roles(head_dim);
     // Under a mask, items of a unit that are taken one after the other are so many steps apart.
     const int64_t apart = block_k / block_q * (p.heads_q / p.heads_kv);
     section = std::min(section_units(p, apart, processors), std::max(1, units));
@@ -44,14 +43,6 @@ struct FlashBackwardSm90Plan {
   int64_t bytes() const { return 4 * (statistics + query_sums + counters); }
 
  private:
-  // In a fixed order, items under a causal mask go from the shortest to the longest, and blocks
-  // stand idle at the end: where items are long, that costs more than clearing the sums.
-  static bool is_long_causal(const AttentionProblem& p) {
-    constexpr int64_t kLong = 4096;
-    const int64_t sequences = p.is_packed ? std::max<int64_t>(1, p.batch) : 1;
-    return p.mask.kind == MaskKind::causal && p.seq_k >= kLong * sequences;
-  }
-
   void set_sections(const AttentionProblem& p, int64_t apart) {
     const bool is_masked = p.mask.kind != MaskKind::full;
     // Farther apart, the L2 cache does not hold for one item what the one before has loaded. Those

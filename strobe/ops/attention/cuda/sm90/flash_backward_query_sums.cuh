@@ -15,8 +15,8 @@
 namespace strobe {
 
 // One thread for each consumer has the parts that the consumer leaves in shared memory added to the
-// sums: where additions are counted, to every tile in the order of tiles of keys, up or down, which
-// gives the same bits each time, and the first of them overwrites what lies there.
+// sums: to every tile in the order of tiles of keys, up or down, which gives the same bits each
+// time, and the first of them overwrites what lies there.
 //
 // Nobody waits for ever: an item waits for items of its key head that are numbered before it, and
 // blocks take items, and finish them, in the order of their numbers. So of all items that are not
@@ -65,8 +65,7 @@ class FlashBackwardSm90Adder {
     float* sums = params_.query_sums + at * Config::kPartFloats;
     const float* more = shared_.handed_on.query_sums[part_];
     int* additions = params_.additions + at;
-    const bool is_ordered = params_.additions != nullptr;
-    if (is_ordered && before > 0) {
+    if (before > 0) {
       wait_for_count(additions, before);
       fence_async_proxy_global();
     }
@@ -74,7 +73,7 @@ class FlashBackwardSm90Adder {
     fence_async_proxy();
     parity_ ^= 1;
     const uint32_t bytes = 64 * Config::part_columns(part_) * sizeof(float);
-    if (is_ordered && before == 0) {
+    if (before == 0) {
       store_bulk(sums, more, bytes);
     } else {
       add_bulk(sums, more, bytes);
@@ -82,7 +81,6 @@ class FlashBackwardSm90Adder {
     commit_stores();
     wait_until_read<0>();
     mbarrier_arrive(&shared_.handed_on.sums_empty[part_]);
-    if (!is_ordered) return;
     if (behind > 0) {
       wait_until_written<0>();
       fence_async_proxy_global();
