@@ -29,6 +29,13 @@ __device__ __forceinline__ void ldmatrix_x4_transposed(uint32_t (&matrices)[4],
                : "memory");
 }
 
+// Of a matrix as lanes receive it, its transpose.
+__device__ __forceinline__ uint32_t transposed_matrix(uint32_t matrix) {
+  uint32_t transposed;
+  asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(transposed) : "r"(matrix));
+  return transposed;
+}
+
 // 16 bytes, aligned, in the order of the thread's other accesses.
 __device__ __forceinline__ void store_shared_16(uint32_t address, const uint4& words) {
   asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(address), "r"(words.x),

@@ -52,9 +52,9 @@ __device__ void init_barriers(typename Config::Shared& shared) {
 //             transposed scores, so that P and dS are left operands as they lie in registers; dS K
 //             needs the keys of both, and goes through shared memory to f32 sums of all blocks,
 //             of which another kernel makes dq. Warps of the first warpgroup: one loads, two add
-//             to those sums, in a fixed order where additions are counted, one clears rows of
-//             padding. Above D = 128, items have 64 keys, one consumer makes S and dV, the other dP
-//             and dK, and they add dS K from registers, in any order
+//             to those sums, in a fixed order, one clears rows of padding. Above D = 128, items
+//             have 64 keys, one consumer makes S and dV, the other dP and dK, and they add dS K
+//             from registers, in any order
 // Shared      K, V, up to D = 128 one or two more of those · Q, dO and statistics, two steps · dS ·
 //             dS K, or P for the other consumer · items, barriers; 128-byte swizzle (struct Shared)
 // Steps       [1] take an item  [2] load  [3] S = K Qᵀ, dP = V dOᵀ  [4] mask, P  [5] dropout, dS
@@ -77,7 +77,7 @@ __global__ void __launch_bounds__(Config::kThreads, 1)
   if (threadIdx.x == 0) init_barriers<Config>(shared);
   __syncthreads();
   wait_for_grid_before();
-  const int warpgroup = static_cast<int>(threadIdx.x) / Config::kWarpgroup;
+  const int warpgroup = __shfl_sync(kFullWarp, static_cast<int>(threadIdx.x) / Config::kWarpgroup, 0);
   if (warpgroup > 0) {
     take_registers<Config::kConsumerRegisters>();
     using Consumer = std::conditional_t<Config::kHasRoles, FlashBackwardSm90RoleConsumer<Config>,

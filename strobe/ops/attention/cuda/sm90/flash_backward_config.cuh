@@ -25,8 +25,8 @@ struct FlashBackwardSm90 {
 
   static constexpr int kConsumers = 2, kWarpgroup = 128, kConsumerWarps = 8;
   static constexpr int kThreads = kWarpgroup * (1 + kConsumers);
-  static constexpr int kConsumerRegisters = 232;
-  static constexpr int kProducerRegisters = 40;
+  static constexpr int kConsumerRegisters = 240;
+  static constexpr int kProducerRegisters = 32;
   // Warps of the first warpgroup, an adder for each consumer; where those have roles, they add from
   // registers themselves.
   enum Role { kLoader, kCleaner, kFirstAdder };
@@ -34,26 +34,30 @@ struct FlashBackwardSm90 {
 
   static constexpr int kColumns = kPanelColumns, kPanels = panels_of(kHeadDim);
 
-  // Each warpgroup makes a part of a step's dS K: 64 rows, or half of the 64 rows' columns, which
-  // is one or two panels.
-  static constexpr bool kSplitsRows = kBlockQ == 128;
-  static constexpr int kPartColumns = kSplitsRows ? kHeadDim : kPanels * kColumns / 2;
-  static constexpr int kPartFloats = 64 * kPartColumns;
+  // Each warpgroup makes a part of a step's dS K, as (dS K)ᵀ = Kᵀ dSᵀ: half of the queries, or half
+  // of the columns, which is one or two panels.
+  static constexpr bool kSplitsQueries = kPanels == 1;
+  static constexpr int kPartQueries = kSplitsQueries ? kBlockQ / kConsumers : kBlockQ;
+  static constexpr int kPartPanels = kSplitsQueries ? 1 : kPanels / kConsumers;
+  static constexpr int kPartColumns = kPartPanels * kColumns;
+  static constexpr int kPartFloats = kPartQueries * kPartColumns;
   static constexpr int kTileFloats = kConsumers * kPartFloats;
-  static_assert(kPartColumns % 64 == 0 && (kSplitsRows ? kPanels == 1 : kBlockQ == 64));
+  static_assert(kPartQueries % 16 == 0 && (kSplitsQueries || kPanels % kConsumers == 0));
+  // What a warp has of a panel of a part: 16 columns of its queries, in the order of fragments.
+  static constexpr int kWarpFloats = 16 * kPartQueries;
+  static constexpr int kRoundingThreads = kPartQueries / 16 * 32;  // of the kernel that makes dq
 
   static constexpr uint32_t kQueryBytes = kBlockQ * kPanels * kColumns * sizeof(T);
   static constexpr uint32_t kKeyBytes = kBlockK * kPanels * kColumns * sizeof(T);
   static constexpr uint32_t kStatisticsBytes = 2 * kBlockQ * sizeof(float);
   // Of a part's columns, those that are there come first.
   static constexpr int part_columns(int part) {
-    const int left = kHeadDim - (kSplitsRows ? 0 : part * kPartColumns);
+    const int left = kHeadDim - (kSplitsQueries ? 0 : part * kPartColumns);
     return left < kPartColumns ? left : kPartColumns;
   }
   static constexpr int kStages = 2;  // of q, and of dout with its statistics
-  // Of an item v, and then k: with four, the next item's come ahead; with three, its k waits; with
-  // two, both.
-  static constexpr int kKeyBuffers = kHasRoles ? 2 : kPanels == 1 ? 4 : 3;
+  // Of an item v, and then k: with four, the next item's come ahead, with two they wait.
+  static constexpr int kKeyBuffers = kPanels == 1 ? 4 : 2;
   static constexpr int kWorkStages = 3;
 
   // What a consumer hands on in the order of fragments: its part of dS K to the adder, or P to the
@@ -71,7 +75,7 @@ struct FlashBackwardSm90 {
     T keys[kKeyBuffers][kPanels][kBlockK][kColumns];
     T q[kStages][kPanels][kBlockQ][kColumns];
     T dout[kStages][kPanels][kBlockQ][kColumns];
-    T dscores[kBlockQ / kColumns][kBlockK][kColumns];  // dSᵀ: columns are queries
+    T dscores[kBlockK / kColumns][kBlockQ][kColumns];  // dS: columns are keys
     std::conditional_t<kHasRoles, Probs, QuerySums> handed_on;
     alignas(16) float statistics[kStages][2][kBlockQ];
     FlashBackwardSm90Work work[kWorkStages];

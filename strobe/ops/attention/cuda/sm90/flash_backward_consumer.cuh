@@ -32,8 +32,9 @@ class FlashBackwardSm90Consumer {
       : params_(params), shared_(shared), part_(part) {
     keys_.advance();  // behind the values
     first_query_ = lane() % 4 * 2;
-    dscores_row_ = first_key() + warp() * kWarpKeys + lane() % 16;
-    dscores_chunk_ = lane() / 16;
+    const int chunk = warp() * (kWarpKeys / 8) + lane() / 8 % 2;
+    dscores_at_ = (lane() / 16 * 8 + lane() % 8) * Config::kColumns + (chunk ^ lane() % 8) * 8;
+    fragment_ = warp() * Config::kWarpFloats + lane() * 4;
   }
 
   __device__ __forceinline__ void run() {
@@ -54,15 +55,16 @@ class FlashBackwardSm90Consumer {
       issue_dk(!is_first);
       const uint32_t step = step_++;
       wait_for_dscores(step);
-      float query_sums[kPartColumns / 2];
-      issue_query_sums(query_sums, Config::kSplitsRows ? 0 : part_ * kPartColumns);  // [7]
-      wgmma_wait<1>();                                                               // dV, dK
+      float query_sums[Config::kPartQueries / 2];
+      issue_query_sums(query_sums, Config::kSplitsQueries ? 0 : part_);  // [7]
+      wgmma_wait<1>();                                                   // dV, dK
       pin_operands(probs16_);
       pin_operands(dscores16_);
       release(&shared_.dout_empty[stage(step)], &shared_.q_empty[stage(step)]);
 
       // What comes next, so that the tensor cores have work while this step ends.
       if (is_last) {
+        if constexpr (kHoldsOneItem) end_item();
         next_item();
       } else {
         next_tile();
@@ -74,14 +76,14 @@ class FlashBackwardSm90Consumer {
       wgmma_wait<1>();                           // dS K
       pin_registers(query_sums);
       release(&shared_.dscores_empty);
-      if (is_last) release(&shared_.keys_empty[keys_.before().before().stage()]);
+      if (!kHoldsOneItem && is_last) {
+        release(&shared_.keys_empty[keys_.before().before().stage()]);
+      }
       give_query_sums(query_sums, step);
       finish_scores();
       is_first = is_last;
       if (!is_last) continue;
-      const int item = work_.before().stage();
-      write_sums(shared_.work[item]);  // [9]
-      release(&shared_.work_empty[item]);
+      if constexpr (!kHoldsOneItem) write_sums(work_.before().stage());
       if (work().is_end()) break;
     }
     if (part_ == 0) wait_for_turn();  // the other one's last
@@ -95,7 +97,6 @@ class FlashBackwardSm90Consumer {
   }
 
   static constexpr int kBlockQ = Config::kBlockQ, kHeadDim = Config::kHeadDim;
-  static constexpr int kPartColumns = Config::kPartColumns;
   static constexpr int kWarpKeys = 16, kPartKeys = 64;
   static constexpr int kTurns = 1;  // the named barriers from here on, one a warpgroup
 
@@ -188,6 +189,14 @@ class FlashBackwardSm90Consumer {
     if (wait_for_work()) wait_for_item();
   }
 
+  // [perf] The next item's keys take the place of this one's: what can be done without them is done
+  // while they come.
+  __device__ __forceinline__ void end_item() {
+    wgmma_wait<0>();  // dS K
+    release(&shared_.keys_empty[keys_stage()]);
+    write_sums(work_.stage());  // [9]
+  }
+
   // [3] S = K Qᵀ
   __device__ __forceinline__ void issue_scores(int keys_stage, int q_stage) {
     wgmma_fence();
@@ -260,27 +269,27 @@ class FlashBackwardSm90Consumer {
     wgmma_commit();
   }
 
-  // [7] The warpgroup's part of dS K.
-  __device__ __forceinline__ void issue_query_sums(float (&sums)[Config::kColumns / 2],
-                                                   int key_column) {
-    const int query_panel = Config::kSplitsRows ? part_ : 0;
-    const uint64_t dscores = swizzled_operand(shared_.dscores[query_panel]);
-    const uint64_t keys =
-        swizzled_operand(shared_.keys[keys_stage()][key_column / Config::kColumns],
-                         Config::kBlockK * Config::kColumns * sizeof(T));
+  // [7] (dS K)ᵀ of the warpgroup's queries, a panel of columns.
+  __device__ __forceinline__ void issue_query_sums(float (&sums)[Config::kPartQueries / 2],
+                                                   int panel) {
+    const int first_query = Config::kSplitsQueries ? part_ * Config::kPartQueries : 0;
+    const uint64_t keys = swizzled_operand(shared_.keys[keys_stage()][panel]);
     wgmma_fence();
 #pragma unroll
     for (int step = 0; step < Config::kBlockK / 16; ++step) {
-      wgmma_m64k16<T, Major::mn, Major::mn>(sums, dscores + step * kStepDownRows,
-                                            keys + step * kStepDownRows, step > 0);
+      wgmma_m64k16<T, Major::mn, Major::k>(
+          sums, keys + step * kStepDownRows,
+          swizzled_operand(shared_.dscores[step / 4][first_query]) + step % 4 * kStepAlongRow,
+          step > 0);
     }
     wgmma_commit();
   }
 
-  // L·log2e (0) or Δ (1) of the thread's queries of the 8 of number j.
-  __device__ __forceinline__ float2 statistic(int which, int j) const {
-    return *reinterpret_cast<const float2*>(
-        &shared_.statistics[stage(step_)][which][8 * j + first_query_]);
+  // L·log2e (0) or Δ (1) of the step's queries, from the thread's first one on.
+  __device__ __forceinline__ const float* statistics(int which) const {
+    // [perf] With dropout, registers are scarcer than instructions.
+    const int first_query = Config::kHasDropout ? lane() % 4 * 2 : first_query_;
+    return &shared_.statistics[stage(step_)][which][first_query];
   }
 
   // The queries that all of the warpgroup's keys see.
@@ -294,9 +303,10 @@ class FlashBackwardSm90Consumer {
 
   // [4] P = exp(S − L), in f32; [5] negative where dropout lets it fall.
   __device__ __forceinline__ void make_probs(const SeenQueries& seen) {
+    const float* lse = statistics(0);
 #pragma unroll
     for (int j = 0; j < kBlockQ / 8; ++j) {
-      const float2 both = statistic(0, j);
+      const float2 both = *reinterpret_cast<const float2*>(lse + 8 * j);
 #pragma unroll
       for (int e = 0; e < 4; ++e) {
         float& score = scores_[4 * j + e];
@@ -317,11 +327,13 @@ class FlashBackwardSm90Consumer {
     const uint32_t head = work().dropout_head + work().key_head * params_.call.group + head_;
     const uint32_t key_block = (work().key_tile * Config::kBlockK + first_key()) / 16 + warp();
     uint32_t query_block = Work::query_tile(item_step_) * (kBlockQ / 16);
+    constexpr int kPairs = (kBlockQ + 31) / 32;  // the last one may be half
+    const uint32_t is_odd = kBlockQ % 32 == 0 ? 0 : query_block % 2;
 #pragma unroll
-    for (int pair = 0; pair < kBlockQ / 32; ++pair) {
-      const DropoutPair survivors = dropout.pair(head, key_block, query_block + 2 * pair);
+    for (int pair = 0; pair < kPairs; ++pair) {
+      const DropoutPair survivors = dropout.pair(head, key_block, query_block + 2 * pair, is_odd);
 #pragma unroll
-      for (int i = 0; i < 16; ++i) {
+      for (int i = 0; i < 16 && 16 * pair + i < kBlockQ / 2; ++i) {
         float& prob = scores_[16 * pair + i];
         const uint32_t mask =
             DropoutColumns<true>::survivor_mask(survivors, i / 8, i / 4 % 2, i % 4);
@@ -363,9 +375,10 @@ class FlashBackwardSm90Consumer {
 
   // Both rounded, as left operands.
   __device__ __forceinline__ void make_operands() {
+    const float* delta = statistics(1);
 #pragma unroll
     for (int j = 0; j < kBlockQ / 8; ++j) {
-      const float2 both = statistic(1, j);
+      const float2 both = *reinterpret_cast<const float2*>(delta + 8 * j);
       float prob[4], dscore[4];
 #pragma unroll
       for (int e = 0; e < 4; ++e) {
@@ -383,14 +396,14 @@ class FlashBackwardSm90Consumer {
     }
   }
 
-  // dSᵀ for both warpgroups.
+  // dS for both warpgroups.
   __device__ __forceinline__ void share_dscores() {
     mbarrier_wait(&shared_.dscores_empty, step_ % 2 ^ 1);
+    const T* to = &shared_.dscores[first_key() / Config::kColumns][0][dscores_at_];
 #pragma unroll
     for (int step = 0; step < kBlockQ / 16; ++step) {
-      const int chunk = step % 4 * 2 + dscores_chunk_;
-      const T* to = &shared_.dscores[step / 4][dscores_row_][(chunk ^ dscores_row_ % 8) * 8];
-      stmatrix_x4(shared_address(to), dscores16_[step]);
+      stmatrix_x4_transposed(shared_address(to + step * (16 * Config::kColumns)),
+                             dscores16_[step]);
     }
     release(&shared_.dscores_full);
   }
@@ -401,25 +414,27 @@ class FlashBackwardSm90Consumer {
   }
 
   // The warpgroup's part, in the order of fragments, for the adder.
-  __device__ __forceinline__ void give_query_sums(const float (&sums)[kPartColumns / 2],
+  __device__ __forceinline__ void give_query_sums(const float (&sums)[Config::kPartQueries / 2],
                                                   uint32_t step) {
     mbarrier_wait(&shared_.handed_on.sums_empty[part_], step % 2 ^ 1);
-    const uint32_t to = shared_address(shared_.handed_on.query_sums[part_]) + thread() * 16;
+    const uint32_t to = shared_address(shared_.handed_on.query_sums[part_] + fragment_);
 #pragma unroll
-    for (int j = 0; j < kPartColumns / 8; ++j) {
-      store_shared_16(to + j * (Config::kWarpgroup * 16),
+    for (int j = 0; j < Config::kPartQueries / 8; ++j) {
+      store_shared_16(to + j * (kWarpSize * 16),
                       {__float_as_uint(sums[4 * j]), __float_as_uint(sums[4 * j + 1]),
                        __float_as_uint(sums[4 * j + 2]), __float_as_uint(sums[4 * j + 3])});
     }
     release(&shared_.handed_on.sums_full[part_]);
   }
 
-  // [9] dk and dv of the item's keys.
-  __device__ __forceinline__ void write_sums(const Work& work) {
+  // [9] dk and dv of the item's keys; nothing else is to be known of the item.
+  __device__ __forceinline__ void write_sums(int item) {
+    const Work& work = shared_.work[item];
     pin_registers(dk_);
     pin_registers(dv_);
     write(work, params_.call.dk, dk_, params_.call.scale * keep_scale());
     write(work, params_.call.dv, dv_, keep_scale());
+    release(&shared_.work_empty[item]);
   }
 
   __device__ __forceinline__ float keep_scale() const {
@@ -450,9 +465,9 @@ class FlashBackwardSm90Consumer {
   Keys keys_;
   uint32_t step_ = 0;  // of all items
   int item_step_ = 0, head_ = 0, steps_left_ = 0;
-  // [perf] The thread's place in 8 queries and in dS, kept: made of threadIdx.x at each step, it is
-  // waited for.
-  int first_query_, dscores_row_, dscores_chunk_;
+  // [perf] The thread's place in 8 queries, in dS and in (dS K)ᵀ, kept: made of threadIdx.x at each
+  // step, it is waited for.
+  int first_query_, dscores_at_, fragment_;
 
   float scores_[kBlockQ / 2], dprobs_[kBlockQ / 2];  // S and then P; dP
   Operands probs16_, dscores16_;

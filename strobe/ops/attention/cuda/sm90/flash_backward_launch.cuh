@@ -60,7 +60,7 @@ void launch_backward_sm90(Context& ctx, const AttentionBackward& args,
          params);
   launch(ctx, attention_backward_flash_sm90_query_sums_kernel<Config>,
          {.grid = dim3(query_tiles * Config::kConsumers),
-          .block = dim3(Config::kWarpgroup),
+          .block = dim3(Config::kRoundingThreads),
           .begins_early = true},
          params);
 }

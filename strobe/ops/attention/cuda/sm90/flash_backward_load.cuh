@@ -57,6 +57,8 @@ class FlashBackwardSm90Loader {
   }
 
  private:
+  static constexpr bool kKeysWait = Config::kKeyBuffers == 2;
+
   __device__ void take() {
     if (lane_ == 0) next_ = atomicAdd(params_.items_taken, 1);
   }
@@ -85,9 +87,11 @@ class FlashBackwardSm90Loader {
       for (int head = 0; head < params_.call.group; ++head) {
         if (left-- == takes_at) take();
         load_queries(work, tile, head);
-        if (is_first) load_keys(params_.k, work);
-        is_first = false;
+        if (!kKeysWait && is_first) load_keys(params_.k, work);
         load_dout(work, tile, head);
+        if (kKeysWait && is_first) load_keys(params_.k, work);
+        is_first = false;
+        step_.advance();
       }
     }
   }
@@ -107,18 +111,17 @@ class FlashBackwardSm90Loader {
   }
 
   __device__ void load_queries(const Work& work, int tile, int head) {
-    const int stage = q_.stage(), first = tile * Config::kBlockQ;
-    mbarrier_wait(&shared_.q_empty[stage], q_.parity() ^ 1);
+    const int stage = step_.stage(), first = tile * Config::kBlockQ;
+    mbarrier_wait(&shared_.q_empty[stage], step_.parity() ^ 1);
     Mbarrier* arrived = work.has_foreign_queries(first, Config::kBlockQ) ? &shared_.q_raw[stage]
                                                                          : &shared_.q_full[stage];
     mbarrier_arrive_expecting(arrived, Config::kQueryBytes);
     load_rows(shared_.q[stage], params_.q, arrived, work, first, head);
-    q_.advance();
   }
 
   __device__ void load_dout(const Work& work, int tile, int head) {
-    const int stage = dout_.stage(), first = tile * Config::kBlockQ;
-    mbarrier_wait(&shared_.dout_empty[stage], dout_.parity() ^ 1);
+    const int stage = step_.stage(), first = tile * Config::kBlockQ;
+    mbarrier_wait(&shared_.dout_empty[stage], step_.parity() ^ 1);
     Mbarrier* arrived = work.has_foreign_queries(first, Config::kBlockQ)
                             ? &shared_.dout_raw[stage]
                             : &shared_.dout_full[stage];
@@ -130,7 +133,6 @@ class FlashBackwardSm90Loader {
     const int64_t at = head_row * params_.query_tiles + work.first_query_tile + tile;
     load_bulk(shared_.statistics[stage], params_.statistics + at * (2 * Config::kBlockQ),
               Config::kStatisticsBytes, arrived);
-    dout_.advance();
   }
 
   using Rows = T[Config::kPanels][Config::kBlockQ][Config::kColumns];
@@ -147,10 +149,9 @@ class FlashBackwardSm90Loader {
   Shared& shared_;
   const int lane_;
   int next_ = 0;  // item, of lane 0
-  RingPosition<Config::kWorkStages> work_;
-  RingPosition<Config::kKeyBuffers> keys_;
-  RingPosition<Config::kStages> q_;
-  RingPosition<Config::kStages> dout_;
+  NarrowRingPosition<Config::kWorkStages> work_;
+  NarrowRingPosition<Config::kKeyBuffers> keys_;
+  NarrowRingPosition<Config::kStages> step_;  // of q, and of dout
 };
 
 // The warp that clears the rows of tiles which are padding or another sequence's, before the others

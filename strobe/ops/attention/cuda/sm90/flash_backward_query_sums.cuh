@@ -72,7 +72,7 @@ class FlashBackwardSm90Adder {
     mbarrier_wait(&shared_.handed_on.sums_full[part_], parity_);
     fence_async_proxy();
     parity_ ^= 1;
-    const uint32_t bytes = 64 * Config::part_columns(part_) * sizeof(float);
+    const uint32_t bytes = Config::kPartQueries * Config::part_columns(part_) * sizeof(float);
     if (before == 0) {
       store_bulk(sums, more, bytes);
     } else {
@@ -100,15 +100,14 @@ class FlashBackwardSm90Adder {
 //
 // Computes    dq = scale·Σ dS K, rounded; of queries to whose tile nothing was added, 0 stays
 // Shapes      query_sums  →  dq [B,Tq,Hq,D]
-// Mapping     a block per part of a tile of sums, a warp per 16 rows; what lies in memory as a
-//             product makes it, 8 columns of all 64 rows, becomes 16 bytes of a row four at a time
+// Mapping     a block per part of a tile of sums, a warp per 16 queries; what lies in memory as a
+//             product makes it, 16 columns of 8 queries, becomes 16 bytes of a query four at a time
 // Cost        reads 4 bytes and writes 2 per element
 template <class Config>
-__global__ void __launch_bounds__(128)
+__global__ void __launch_bounds__(Config::kRoundingThreads)
     attention_backward_flash_sm90_query_sums_kernel(const __grid_constant__
                                                     typename Config::Params params) {
-  constexpr int kProductFloats = 64 * 8, kGroupColumns = 4 * 8;
-  constexpr int kGroups = Config::kPartColumns / kGroupColumns;
+  constexpr int kGroupColumns = 4 * 8, kGroups = Config::kPartColumns / kGroupColumns;
   const auto& call = params.call;
   const int part = static_cast<int>(blockIdx.x) % Config::kConsumers;
   const int index = static_cast<int>(blockIdx.x) / Config::kConsumers;
@@ -116,14 +115,16 @@ __global__ void __launch_bounds__(128)
   const auto [sequence, tile] = call.is_packed() ? find_query_tile(call, Config::kBlockQ, sum_tile)
                                                  : SequenceTile{head_row / call.heads_q, sum_tile};
   const AttentionDeviceSequence where = device_sequence(call, sequence);
-  const int first_row = tile * Config::kBlockQ + static_cast<int>(threadIdx.x) / kWarpSize * 16 +
-                        (Config::kSplitsRows ? part * 64 : 0);
+  const int warp = static_cast<int>(threadIdx.x) / kWarpSize;
+  const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
+  const int first_row = tile * Config::kBlockQ + warp * 16 +
+                        (Config::kSplitsQueries ? part * Config::kPartQueries : 0);
   const OutputRows<typename Config::T> rows = {
       .first = call.dq.row(where.batch, where.first_q + first_row, head_row % call.heads_q),
       .stride = call.dq.time_stride,
       .rows = static_cast<int>(where.visibility.seq_q) - first_row,
       .columns = call.head_dim};
-  const int first_column = Config::kSplitsRows ? 0 : part * Config::kPartColumns;
+  const int first_column = Config::kSplitsQueries ? 0 : part * Config::kPartColumns;
   const float factor = call.scale * (Config::kHasDropout ? call.dropout.keep_scale() : 1.0f);
   const auto has_group = [&](int group) {
     return Config::kHeadDim % Config::kPartColumns == 0 ||
@@ -132,24 +133,32 @@ __global__ void __launch_bounds__(128)
 
   wait_for_grid_before();
   if (params.additions != nullptr && params.additions[blockIdx.x] == 0) return;
-  const float* sums = params.query_sums + int64_t{blockIdx.x} * Config::kPartFloats;
-  float4 sum[kGroups][4] = {};
+  const float* sums = params.query_sums + int64_t{blockIdx.x} * Config::kPartFloats +
+                      (warp * 2 * kWarpSize + lane) * 4;
+  float4 sum[kGroups][2][2] = {};  // columns of the group, queries: 16 and 8 of each
 #pragma unroll
   for (int group = 0; group < kGroups; ++group) {
 #pragma unroll
-    for (int j = 0; j < 4; ++j) {
-      const float* product = sums + (group * 4 + j) * kProductFloats;
-      if (has_group(group)) sum[group][j] = reinterpret_cast<const float4*>(product)[threadIdx.x];
+    for (int i = 0; i < 4; ++i) {
+      const float* from = sums + (group * 2 + i / 2) * Config::kWarpFloats + i % 2 * kWarpSize * 4;
+      if (has_group(group)) sum[group][i / 2][i % 2] = *reinterpret_cast<const float4*>(from);
     }
   }
 #pragma unroll
   for (int group = 0; group < kGroups; ++group) {
     if (!has_group(group)) continue;
-    const auto pair = [&](int j, int half) {
-      const float4& four = sum[group][j];
-      return half == 0 ? float2{four.x, four.y} : float2{four.z, four.w};
-    };
-    rows.store(pair, first_column + group * kGroupColumns, factor);
+#pragma unroll
+    for (int j = 0; j < 2; ++j) {
+      uint32_t word[4];
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const float4& four = sum[group][i / 2][j];
+        const float2 both = i % 2 == 0 ? float2{four.x, four.y} : float2{four.z, four.w};
+        word[i] =
+            transposed_matrix(pack<typename Config::T>(both.x * factor, both.y * factor));
+      }
+      rows.store(word, lane / 4 + 8 * j, first_column + group * kGroupColumns + lane % 4 * 8);
+    }
   }
 }
 

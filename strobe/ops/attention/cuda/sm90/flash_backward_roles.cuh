@@ -30,9 +30,8 @@ class FlashBackwardSm90RoleConsumer : FlashBackwardSm90Consumer<Config> {
   }
 
  private:
-  static constexpr int kBlockQ = Config::kBlockQ, kPartColumns = Config::kPartColumns;
-  static constexpr int kPieceColumns = Config::kColumns;  // of the warpgroup's of dS K
-  static_assert(kPartColumns == 2 * kPieceColumns);
+  static constexpr int kBlockQ = Config::kBlockQ, kPieces = Config::kPartPanels;
+  static_assert(kPieces == 2);
   static constexpr int kFragmentFloats = 4 * Config::kWarpgroup;  // 64 rows, 8 columns
 
   __device__ __forceinline__ void run_values() {
@@ -174,12 +173,12 @@ class FlashBackwardSm90RoleConsumer : FlashBackwardSm90Consumer<Config> {
   // other products are under way: ptxas has no registers for that, and would have all of them wait.
   template <bool kIsLast, class Finish, class Next>
   __device__ __forceinline__ void end_step(const Finish& finish, const Next& next) {
-    float first[kPieceColumns / 2], second[kPieceColumns / 2];
+    float first[kBlockQ / 2], second[kBlockQ / 2];
     this->wait_for_dscores(step_);
-    this->issue_query_sums(first, part_ * kPartColumns);
+    this->issue_query_sums(first, part_ * kPieces);
     wgmma_wait<1>();
     finish();
-    this->issue_query_sums(second, part_ * kPartColumns + kPieceColumns);
+    this->issue_query_sums(second, part_ * kPieces + 1);
     wgmma_wait<1>();
     pin_registers(first);
     add(first, 0);
@@ -192,15 +191,15 @@ class FlashBackwardSm90RoleConsumer : FlashBackwardSm90Consumer<Config> {
     wgmma_wait<0>();
   }
 
-  __device__ __forceinline__ void add(const float (&sums)[kPieceColumns / 2], int piece) {
+  __device__ __forceinline__ void add(const float (&sums)[kBlockQ / 2], int piece) {
     const int64_t tile =
         first_query_sums(params_, work(), head_) + Base::Work::query_tile(item_step_);
     float* to = params_.query_sums + tile * Config::kTileFloats + part_ * Config::kPartFloats +
-                piece * (Config::kPartFloats / 2) + 4 * this->thread();
+                piece * (Config::kPartFloats / kPieces) + this->fragment_;
 #pragma unroll
-    for (int j = 0; j < kPieceColumns / 8; ++j) {
+    for (int j = 0; j < kBlockQ / 8; ++j) {
       const float four[4] = {sums[4 * j], sums[4 * j + 1], sums[4 * j + 2], sums[4 * j + 3]};
-      atomic_add_4(to + j * kFragmentFloats, four);
+      atomic_add_4(to + j * (4 * kWarpSize), four);
     }
   }
 

@@ -51,12 +51,17 @@ struct OutputRows {
         const float2 both = pair(j, half);
         word[j] = pack<T>(both.x * factor, both.y * factor);
       }
-      transpose_quad(word);
-      const int row = lane / 4 + 8 * half;
-      if (row < rows && column < columns) {
-        *reinterpret_cast<uint4*>(first + row * stride + column) =
-            uint4{word[0], word[1], word[2], word[3]};
-      }
+      store(word, lane / 4 + 8 * half, column);
+    }
+  }
+
+  // Of row `row`, the same of four lanes side by side, 32 columns: lane c gives words c of four
+  // chunks of 8 columns, and stores chunk c, which is at `column`.
+  __device__ __forceinline__ void store(uint32_t (&word)[4], int row, int column) const {
+    transpose_quad(word);
+    if (row < rows && column < columns) {
+      *reinterpret_cast<uint4*>(first + row * stride + column) =
+          uint4{word[0], word[1], word[2], word[3]};
     }
   }
 };

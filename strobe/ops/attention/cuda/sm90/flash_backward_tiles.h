@@ -12,8 +12,10 @@ constexpr int flash_backward_sm90_block_k(int head_dim) {
   return flash_backward_sm90_has_roles(head_dim) ? 64 : 128;
 }
 
-// A score costs 11 bytes of reads from shared memory at 128 queries, 13 at 64; above 64 columns,
-// registers hold no more than 64.
-constexpr int flash_backward_sm90_block_q(int head_dim) { return head_dim <= 64 ? 128 : 64; }
+// The more queries, the fewer bytes of shared memory a score costs, and the fewer steps there are:
+// as many as registers hold.
+constexpr int flash_backward_sm90_block_q(int head_dim) {
+  return head_dim <= 64 ? 128 : head_dim <= 128 ? 80 : 64;
+}
 
 }  // namespace strobe
