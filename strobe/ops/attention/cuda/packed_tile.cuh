@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "strobe/gpu/reduce.cuh"
+#include "strobe/gpu/thread_index.cuh"
 #include "strobe/ops/attention/cuda/attention_params.h"
 
 namespace strobe {
@@ -18,7 +19,7 @@ struct SequenceTile {
 // alike; `cu_seqlens` is in device memory.
 __device__ inline SequenceTile find_packed_tile(const int32_t* cu_seqlens, int sequences,
                                                 int tile_rows, int index) {
-  const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
+  const int lane = thread_index() % kWarpSize;
   for (int first = 0; first < sequences; first += kWarpSize) {
     const int s = first + lane;
     const int rows = s < sequences ? cu_seqlens[s + 1] - cu_seqlens[s] : 0;

@@ -26,7 +26,7 @@ struct FlashBackwardSm90 {
   static constexpr int kConsumers = 2, kWarpgroup = 128, kConsumerWarps = 8;
   static constexpr int kThreads = kWarpgroup * (1 + kConsumers);
   static constexpr int kConsumerRegisters = 240;
-  static constexpr int kProducerRegisters = 32;
+  static constexpr int kProducerRegisters = 24;
   // Warps of the first warpgroup, an adder for each consumer; where those have roles, they add from
   // registers themselves.
   enum Role { kLoader, kCleaner, kFirstAdder };

@@ -33,7 +33,7 @@ class FlashBackwardSm90Adder {
       : params_(params), shared_(shared), part_(part) {}
 
   __device__ void run() {
-    RingPosition<Config::kWorkStages> at;
+    NarrowRingPosition<Config::kWorkStages> at;
     while (true) {
       mbarrier_wait(&shared_.work_full[at.stage()], at.parity());
       const Work& work = shared_.work[at.stage()];
@@ -47,22 +47,22 @@ class FlashBackwardSm90Adder {
 
  private:
   __device__ void add_item(const Work& work) {
-    const int64_t first_sums = first_query_sums(params_, work, 0);
+    const int first_sums = static_cast<int>(first_query_sums(params_, work, 0));
     for (int step = work.step_begin; step < work.step_end; ++step) {
       const int tile = Work::query_tile(step);
       const auto keys = work.key_tiles_of(tile * Config::kBlockQ, Config::kBlockQ, Config::kBlockK);
       const int lower = work.key_tile - keys.begin, higher = keys.end - 1 - work.key_tile;
       const int before = work.is_backward() ? lower : higher;
       for (int head = 0; head < params_.call.group; ++head) {
-        const int64_t sums = first_sums + int64_t{head} * params_.query_tiles + tile;
+        const int sums = first_sums + head * params_.query_tiles + tile;
         add(sums * Config::kConsumers + part_, before, lower + higher - before);
       }
     }
   }
 
   // To part `at` of all sums, after `before` others and in front of `behind`.
-  __device__ void add(int64_t at, int before, int behind) {
-    float* sums = params_.query_sums + at * Config::kPartFloats;
+  __device__ void add(int at, int before, int behind) {
+    float* sums = params_.query_sums + int64_t{at} * Config::kPartFloats;
     const float* more = shared_.handed_on.query_sums[part_];
     int* additions = params_.additions + at;
     if (before > 0) {
