@@ -55,7 +55,7 @@ __device__ void init_barriers(typename Config::Shared& shared) {
 //             to those sums, in a fixed order, one clears rows of padding. Above D = 128, items
 //             have 64 keys, one consumer makes S and dV, the other dP and dK, and they add dS K
 //             from registers, in any order
-// Shared      K, V, up to D = 128 one or two more of those · Q, dO and statistics, two steps · dS ·
+// Shared      K, V, at D = 64 those of the next item · Q, dO and statistics, two steps · dS ·
 //             dS K, or P for the other consumer · items, barriers; 128-byte swizzle (struct Shared)
 // Steps       [1] take an item  [2] load  [3] S = K Qᵀ, dP = V dOᵀ  [4] mask, P  [5] dropout, dS
 //             [6] dV += (Z∘P)ᵀ dO, dK += dSᵀ Q  [7] dS K  [8] to the sums of all blocks
@@ -77,7 +77,10 @@ __global__ void __launch_bounds__(Config::kThreads, 1)
   if (threadIdx.x == 0) init_barriers<Config>(shared);
   __syncthreads();
   wait_for_grid_before();
-  const int warpgroup = __shfl_sync(kFullWarp, static_cast<int>(threadIdx.x) / Config::kWarpgroup, 0);
+  // [perf] By a shuffle, so that ptxas knows that a warp's lanes agree, and keeps what operands'
+  // descriptions are made of in uniform registers.
+  const int warpgroup =
+      __shfl_sync(kFullWarp, static_cast<int>(threadIdx.x) / Config::kWarpgroup, 0);
   if (warpgroup > 0) {
     take_registers<Config::kConsumerRegisters>();
     using Consumer = std::conditional_t<Config::kHasRoles, FlashBackwardSm90RoleConsumer<Config>,

@@ -402,8 +402,7 @@ class FlashBackwardSm90Consumer {
     const T* to = &shared_.dscores[first_key() / Config::kColumns][0][dscores_at_];
 #pragma unroll
     for (int step = 0; step < kBlockQ / 16; ++step) {
-      stmatrix_x4_transposed(shared_address(to + step * (16 * Config::kColumns)),
-                             dscores16_[step]);
+      stmatrix_x4_transposed(shared_address(to + step * (16 * Config::kColumns)), dscores16_[step]);
     }
     release(&shared_.dscores_full);
   }

@@ -252,8 +252,8 @@ class FlashBackwardSm90Cleaner {
   Shared& shared_;
   const int lane_, group_;
   NarrowRingPosition<Config::kKeyBuffers> keys_;
-  NarrowRingPosition<Config::kStages> step_;      // of q, and of dout
-  uint32_t keys_raw_ = 0, queries_raw_ = 0;  // a bit for each stage: the parity of "raw"
+  NarrowRingPosition<Config::kStages> step_;  // of q, and of dout
+  uint32_t keys_raw_ = 0, queries_raw_ = 0;   // a bit for each stage: the parity of "raw"
 };
 
 }  // namespace strobe

@@ -28,7 +28,8 @@ struct FlashBackwardSm90Params {
   // nothing, and behind a sequence's end. A packed sequence's tiles begin at
   // cu_seqlens_q[s] / block_q + s.
   float* statistics = nullptr;
-  // [units, group, query_tiles, 2, floats of a warpgroup's part]: Σ dS K in the order of fragments.
+  // [units, group, query_tiles, 2, floats of a warpgroup's part]: Σ (dS K)ᵀ, each warp's 16 columns
+  // in the order of fragments.
   float* query_sums = nullptr;
   int64_t zeros = 0;  // floats of them that are 0 at first: none where the order is fixed
   // 0 at first: items taken; and where the order is fixed, the additions to each of those parts.

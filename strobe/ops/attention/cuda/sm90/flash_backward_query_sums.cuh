@@ -154,8 +154,7 @@ __global__ void __launch_bounds__(Config::kRoundingThreads)
       for (int i = 0; i < 4; ++i) {
         const float4& four = sum[group][i / 2][j];
         const float2 both = i % 2 == 0 ? float2{four.x, four.y} : float2{four.z, four.w};
-        word[i] =
-            transposed_matrix(pack<typename Config::T>(both.x * factor, both.y * factor));
+        word[i] = transposed_matrix(pack<typename Config::T>(both.x * factor, both.y * factor));
       }
       rows.store(word, lane / 4 + 8 * j, first_column + group * kGroupColumns + lane % 4 * 8);
     }
