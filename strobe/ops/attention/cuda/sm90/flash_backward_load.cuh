@@ -97,12 +97,12 @@ class FlashBackwardSm90Loader {
   __device__ void load(const Work& work) {
     load_keys(params_.v, work);
     for (int step = uniform(work.step_begin); step < uniform(work.step_end); ++step) {
-      const int tile = Work::query_tile(step);
       for (int head = 0; head < params_.call.group; ++head) {
         // The next item is taken so early that nobody waits for it, and not earlier: its adders may
         // be waited for by blocks that take items after it.
         if (loads(work, step) - head == min(loads(work, work.step_begin), 2)) take();
         const auto is_first = [&] { return head == 0 && step == work.step_begin; };
+        const int tile = Work::query_tile(step);
         load_queries(work, tile, head);
         if (!kKeysWait && is_first()) load_keys(params_.k, work);
         load_dout(work, tile, head);
@@ -149,7 +149,7 @@ class FlashBackwardSm90Loader {
     const auto& call = params_.call;
     const int64_t head_row =
         static_cast<int64_t>(work.batch) * call.heads_q + work.key_head * call.group + head;
-    const int64_t at = head_row * params_.query_tiles + work.first_query_tile + tile;
+    const int64_t at = head_row * params_.query_tiles + (work.first_query_tile + tile);
     load_bulk(shared_.statistics[stage], params_.statistics + at * (2 * Config::kBlockQ),
               Config::kStatisticsBytes, arrived);
   }
@@ -183,7 +183,7 @@ class FlashBackwardSm90Cleaner {
   using Work = FlashBackwardSm90Work;
 
   __device__ FlashBackwardSm90Cleaner(Shared& shared, int group)
-      : shared_(shared), lane_(static_cast<int>(threadIdx.x) % kWarpSize), group_(group) {}
+      : shared_(shared), group_(group) {}
 
   __device__ void run() {
     NarrowRingPosition<Config::kWorkStages> at;
@@ -193,12 +193,14 @@ class FlashBackwardSm90Cleaner {
       if (work.is_end()) return;
       clean_item(work);
       __syncwarp();
-      if (lane_ == 0) mbarrier_arrive(&shared_.work_empty[at.stage()]);
+      if (lane() == 0) mbarrier_arrive(&shared_.work_empty[at.stage()]);
       at.advance();
     }
   }
 
  private:
+  static __device__ int lane() { return thread_index() % kWarpSize; }
+
   __device__ void clean_item(const Work& work) {
     const int first_key = work.key_tile * Config::kBlockK;
     const bool has_foreign_keys = work.has_foreign_keys(first_key, Config::kBlockK);
@@ -237,20 +239,20 @@ class FlashBackwardSm90Cleaner {
     mbarrier_wait(&raw, parity);
     constexpr int kRowLanes = 8;  // of 16 bytes each
 #pragma unroll 1
-    for (int row = lane_ / kRowLanes; row < kRows; row += kWarpSize / kRowLanes) {
+    for (int row = lane() / kRowLanes; row < kRows; row += kWarpSize / kRowLanes) {
       if (row >= begin && row < end) continue;
 #pragma unroll
       for (int panel = 0; panel < Config::kPanels; ++panel) {
-        store_shared_16(shared_address(&tile[panel][row][lane_ % kRowLanes * 8]), uint4{});
+        store_shared_16(shared_address(&tile[panel][row][lane() % kRowLanes * 8]), uint4{});
       }
     }
     fence_async_proxy();
     __syncwarp();
-    if (lane_ == 0) mbarrier_arrive(&full);
+    if (lane() == 0) mbarrier_arrive(&full);
   }
 
   Shared& shared_;
-  const int lane_, group_;
+  const int group_;
   NarrowRingPosition<Config::kKeyBuffers> keys_;
   NarrowRingPosition<Config::kStages> step_;  // of q, and of dout
   uint32_t keys_raw_ = 0, queries_raw_ = 0;   // a bit for each stage: the parity of "raw"

@@ -20,8 +20,8 @@ struct FlashBackwardSm90Params {
   float scale_log2 = 0;
 
   // The units of a section take turns, tile by tile; the last section has the rest of the units.
-  // From first_backward on they go backward (set_backward_sm90_work).
-  int units = 0, section = 1, sections = 1, first_backward = 1;
+  // From unit first_backward on they go backward (set_backward_sm90_work).
+  int units = 0, section = 1, sections = 1, first_backward = 0;
   int key_tiles = 0, query_tiles = 0;  // of a head; packed: of all sequences
 
   // [B·Hq, query_tiles, 2, block_q]: L·log2e and Δ·keep of every query; ∞ and 0 of one that sees

@@ -13,7 +13,7 @@ namespace strobe {
 // How one backward pass is cut into work, and the memory that it takes.
 struct FlashBackwardSm90Plan {
   int units = 0, section = 1, sections = 1;
-  int first_backward = 1;  // section that goes backward, as do those behind it
+  int first_backward = 0;  // unit that goes backward, as do those behind it
   bool is_ordered = false;
   int key_tiles = 0, query_tiles = 0;
   int64_t statistics = 0, query_sums = 0, zeros = 0, counters = 0;  // of 4 bytes each
@@ -59,7 +59,7 @@ struct FlashBackwardSm90Plan {
     } else {
       sections = (units + section - 1) / section;
     }
-    first_backward = all_backward ? 0 : last_backward ? sections - 1 : sections;
+    first_backward = all_backward ? 0 : last_backward ? (sections - 1) * section : units;
   }
 
   // Items of a section: all its units' first tiles of keys, then all their second ones, and so on.

@@ -19,7 +19,7 @@ struct alignas(16) FlashBackwardSm90Work {
   int key_tile = 0;                         // of the sequence
   int first_key_row = 0;                    // of the tile, in the time dimension of k and v
   int key_rows = 0;                         // of the tile's rows those that are the sequence's
-  int first_query_row = 0, query_rows = 0;  // of the sequence
+  int first_query_row = 0;                  // of the sequence
   int first_query_tile = 0;                 // of the sequence, in the order of `statistics`
   int step_begin = 0, step_end = 0;         // tiles of queries that see some of the keys
   int unit = 0;
@@ -67,6 +67,37 @@ __device__ __forceinline__ int64_t first_query_sums(const FlashBackwardSm90Param
          work.first_query_tile;
 }
 
+// What follows from the item's band and its place.
+template <int kBlockQ, int kBlockK, class T>
+__device__ __forceinline__ void set_limits(FlashBackwardSm90Work& work,
+                                           const FlashBackwardSm90Params<T>& params) {
+  const Band& band = work.band;
+  const int first = work.key_tile * kBlockK;
+  const auto own_end = [](int first_row, int end, int rows) {
+    return first_row + end == rows ? INT32_MAX : end;
+  };
+  work.own_keys_end = own_end(work.first_key_row - first, band.row_end, params.call.seq_k);
+  work.own_queries_end = own_end(work.first_query_row, band.column_end, params.call.seq_q);
+  constexpr int kPartKeys = 64;
+  for (int part = 0; part < kBlockK / kPartKeys; ++part) {
+    const int key = first + part * kPartKeys;
+    const bool has_padding = key < band.row_begin || key + kPartKeys > band.row_end;
+    work.seen_begin[part] = has_padding ? Band::kFar : key + kPartKeys - 1 + band.lower;
+    work.seen_end[part] = key + band.upper;
+  }
+  work.step_begin = work.step_end = 0;
+  if (max(first, band.row_begin) < min(first + kBlockK, band.row_end)) {
+    const int begin = band.any_begin(first), end = band.any_end(first + kBlockK);
+    if (begin < end) {
+      const int first_tile = static_cast<unsigned>(begin) / kBlockQ;
+      const int end_tile = (static_cast<unsigned>(end) + kBlockQ - 1) / kBlockQ;
+      const bool is_backward = work.unit >= params.first_backward;
+      work.step_begin = is_backward ? -end_tile : first_tile;
+      work.step_end = is_backward ? -first_tile : end_tile;
+    }
+  }
+}
+
 // Item `index` of params.units · params.key_tiles. For a whole warp; `work` is in shared memory.
 //
 // Where additions have an order, a section's items go from the last tile of keys to the first, and
@@ -85,7 +116,7 @@ __device__ __forceinline__ void set_backward_sm90_work(FlashBackwardSm90Work& wo
   work.unit = unit;
   work.key_head = unit % call.heads_kv;
   const bool is_ordered = params.additions != nullptr;
-  const bool is_backward = section >= params.first_backward;
+  const bool is_backward = unit >= params.first_backward;
   SequenceTile place = {unit / call.heads_kv,
                         is_ordered && !is_backward ? params.key_tiles - 1 - turn : turn};
   if (call.is_packed()) {
@@ -103,36 +134,15 @@ __device__ __forceinline__ void set_backward_sm90_work(FlashBackwardSm90Work& wo
   const int rows_left = static_cast<int>(sequence.visibility.seq_k) - first;
   work.key_rows = max(min(rows_left, kBlockK), 0);
   work.first_query_row = sequence.first_q;
-  work.query_rows = static_cast<int>(sequence.visibility.seq_q);
   work.first_query_tile =
       call.is_packed()
           ? static_cast<int>(static_cast<unsigned>(sequence.first_q) / kBlockQ) + place.sequence
           : 0;
   work.dropout_head = sequence.dropout_head;
-  const Band band = Band::of_keys(sequence.visibility);
-  work.band = band;
-  const auto own_end = [](int first_row, int end, int rows) {
-    return first_row + end == rows ? INT32_MAX : end;
-  };
-  work.own_keys_end = own_end(sequence.first_k, band.row_end, call.seq_k);
-  work.own_queries_end = own_end(sequence.first_q, band.column_end, call.seq_q);
-  constexpr int kPartKeys = 64;
-  for (int part = 0; part < kBlockK / kPartKeys; ++part) {
-    const int key = first + part * kPartKeys;
-    const bool has_padding = key < band.row_begin || key + kPartKeys > band.row_end;
-    work.seen_begin[part] = has_padding ? Band::kFar : key + kPartKeys - 1 + band.lower;
-    work.seen_end[part] = key + band.upper;
-  }
-  work.step_begin = work.step_end = 0;
-  if (max(first, band.row_begin) < min(first + kBlockK, band.row_end)) {
-    const int begin = band.any_begin(first), end = band.any_end(first + kBlockK);
-    if (begin < end) {
-      const int first_tile = static_cast<unsigned>(begin) / kBlockQ;
-      const int end_tile = (static_cast<unsigned>(end) + kBlockQ - 1) / kBlockQ;
-      work.step_begin = is_backward ? -end_tile : first_tile;
-      work.step_end = is_backward ? -first_tile : end_tile;
-    }
-  }
+  __syncwarp();  // [perf] What is in shared memory now takes no register: those are few.
+  work.band = Band::of_keys(device_sequence(call, place.sequence).visibility);
+  __syncwarp();
+  set_limits<kBlockQ, kBlockK>(work, params);
 }
 
 }  // namespace strobe
