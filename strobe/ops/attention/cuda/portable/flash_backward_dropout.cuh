@@ -28,12 +28,11 @@ class DropoutColumns {
         low_addend_((256 - dropout.threshold) % 128 * 0x01010101u),
         high_addend_(256 - dropout.threshold >= 128 ? 0xffffffffu : 0) {}
 
-  // The blocks (row_block, column_block) and (row_block, column_block + 1); is_odd: whether
-  // column_block is.
+  // The blocks (row_block, column_block) and (row_block, column_block + 1); column_block is even.
   __device__ __forceinline__ DropoutPair pair(uint32_t head, uint32_t row_block,
-                                              uint32_t column_block, uint32_t is_odd = 0) const {
+                                              uint32_t column_block) const {
     const uint32_t lane = threadIdx.x % kWarpSize, row = lane / 4, column = lane % 4;
-    const uint32_t is_second = row % 2 ^ is_odd, own_block = column_block + is_second;
+    const uint32_t row_parity = row % 2, own_block = column_block + row_parity;
     const uint32_t index = kRowsAreKeys ? 4 * column + row / 2 : 4 * (row / 2) + column;
     const PhiloxWords words = philox<kPhiloxAttentionRounds>(
         {{kRowsAreKeys ? own_block : row_block, kRowsAreKeys ? row_block : own_block, index, head}},
@@ -44,8 +43,8 @@ class DropoutColumns {
     for (int e = 0; e < 2; ++e) {
       const uint32_t kept = survivors(words.word[kKept[e]]);
       const uint32_t received = survivors(__shfl_xor_sync(kFullWarp, words.word[kSent[e]], 4));
-      pair.survivors[0][e] = is_second != 0 ? received : kept;
-      pair.survivors[1][e] = is_second != 0 ? kept : received;
+      pair.survivors[0][e] = row_parity != 0 ? received : kept;
+      pair.survivors[1][e] = row_parity != 0 ? kept : received;
     }
     if (row_block % 2 != 0) {
 #pragma unroll

@@ -55,7 +55,7 @@ __device__ void init_barriers(typename Config::Shared& shared) {
 //             to those sums, in a fixed order, one clears rows of padding. Above D = 128, items
 //             have 64 keys, one consumer makes S and dV, the other dP and dK, and they add dS K
 //             from registers, in any order
-// Shared      K, V, at D = 64 those of the next item · Q, dO and statistics, two steps · dS ·
+// Shared      K, V, of the next item what fits · Q, dO and statistics, two steps · dS ·
 //             dS K, or P for the other consumer · items, barriers; 128-byte swizzle (struct Shared)
 // Steps       [1] take an item  [2] load  [3] S = K Qᵀ, dP = V dOᵀ  [4] mask, P  [5] dropout, dS
 //             [6] dV += (Z∘P)ᵀ dO, dK += dSᵀ Q  [7] dS K  [8] to the sums of all blocks

@@ -12,13 +12,13 @@
 namespace strobe {
 
 // The backward kernel of sm_90: what it is compiled for, and what follows from that.
-template <class T_, int kHeadDim_, bool kHasDropout_>
+template <class T_, int kHeadDim_, bool kHasDropout_, int kBlockQ_>
 struct FlashBackwardSm90 {
   using T = T_;
   using Params = FlashBackwardSm90Params<T>;
   static constexpr int kHeadDim = kHeadDim_;
   static constexpr bool kHasDropout = kHasDropout_;
-  static constexpr int kBlockQ = flash_backward_sm90_block_q(kHeadDim);
+  static constexpr int kBlockQ = kBlockQ_;
   static constexpr int kBlockK = flash_backward_sm90_block_k(kHeadDim);
   // One consumer makes dV, the other dK; else each makes both, of half of the keys.
   static constexpr bool kHasRoles = flash_backward_sm90_has_roles(kHeadDim);
@@ -56,8 +56,9 @@ struct FlashBackwardSm90 {
     return left < kPartColumns ? left : kPartColumns;
   }
   static constexpr int kStages = 2;  // of q, and of dout with its statistics
-  // Of an item v, and then k: with four, the next item's come ahead, with two they wait.
-  static constexpr int kKeyBuffers = kPanels == 1 ? 4 : 2;
+  // Of an item v, and then k: with four, the next item's come ahead; with three, its k waits; with
+  // two, both.
+  static constexpr int kKeyBuffers = kPanels == 1 ? 4 : kHasRoles || kBlockQ > 64 ? 2 : 3;
   static constexpr int kWorkStages = 3;
 
   // What a consumer hands on in the order of fragments: its part of dS K to the adder, or P to the

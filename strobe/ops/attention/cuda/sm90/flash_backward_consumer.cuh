@@ -327,13 +327,11 @@ class FlashBackwardSm90Consumer {
     const uint32_t head = work().dropout_head + work().key_head * params_.call.group + head_;
     const uint32_t key_block = (work().key_tile * Config::kBlockK + first_key()) / 16 + warp();
     uint32_t query_block = Work::query_tile(item_step_) * (kBlockQ / 16);
-    constexpr int kPairs = (kBlockQ + 31) / 32;  // the last one may be half
-    const uint32_t is_odd = kBlockQ % 32 == 0 ? 0 : query_block % 2;
 #pragma unroll
-    for (int pair = 0; pair < kPairs; ++pair) {
-      const DropoutPair survivors = dropout.pair(head, key_block, query_block + 2 * pair, is_odd);
+    for (int pair = 0; pair < kBlockQ / 32; ++pair) {
+      const DropoutPair survivors = dropout.pair(head, key_block, query_block + 2 * pair);
 #pragma unroll
-      for (int i = 0; i < 16 && 16 * pair + i < kBlockQ / 2; ++i) {
+      for (int i = 0; i < 16; ++i) {
         float& prob = scores_[16 * pair + i];
         const uint32_t mask =
             DropoutColumns<true>::survivor_mask(survivors, i / 8, i / 4 % 2, i % 4);

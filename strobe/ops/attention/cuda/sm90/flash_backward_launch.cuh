@@ -79,10 +79,21 @@ void launch_attention_backward_flash_sm90(Context& ctx, const AttentionBackward&
   params.query_sums = allocate(plan.query_sums);
   params.items_taken = reinterpret_cast<int*>(allocate(plan.counters));
   params.additions = plan.is_ordered ? params.items_taken + plan.kOwnCounters : nullptr;
-  if (params.call.dropout.active()) {
-    launch_backward_sm90<FlashBackwardSm90<T, kHeadDim, true>>(ctx, args, params, processors);
+  const auto launch_steps = [&]<bool kHasDropout, int kBlockQ>() {
+    using Config = FlashBackwardSm90<T, kHeadDim, kHasDropout, kBlockQ>;
+    launch_backward_sm90<Config>(ctx, args, params, processors);
+  };
+  constexpr int kFewQueries = 0;
+  constexpr int64_t kManyQueries = INT64_MAX;
+  constexpr int kDropoutSteps = flash_backward_sm90_block_q(kHeadDim, true, kManyQueries);
+  constexpr int kSmallSteps = flash_backward_sm90_block_q(kHeadDim, false, kFewQueries);
+  constexpr int kLargeSteps = flash_backward_sm90_block_q(kHeadDim, false, kManyQueries);
+  if (problem.has_dropout) {
+    launch_steps.template operator()<true, kDropoutSteps>();
+  } else if (plan.block_q == kLargeSteps) {
+    launch_steps.template operator()<false, kLargeSteps>();
   } else {
-    launch_backward_sm90<FlashBackwardSm90<T, kHeadDim, false>>(ctx, args, params, processors);
+    launch_steps.template operator()<false, kSmallSteps>();
   }
 }
 

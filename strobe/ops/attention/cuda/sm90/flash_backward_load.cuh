@@ -182,8 +182,7 @@ class FlashBackwardSm90Cleaner {
   using Shared = typename Config::Shared;
   using Work = FlashBackwardSm90Work;
 
-  __device__ FlashBackwardSm90Cleaner(Shared& shared, int group)
-      : shared_(shared), group_(group) {}
+  __device__ FlashBackwardSm90Cleaner(Shared& shared, int group) : shared_(shared), group_(group) {}
 
   __device__ void run() {
     NarrowRingPosition<Config::kWorkStages> at;

@@ -15,13 +15,15 @@ struct FlashBackwardSm90Plan {
   int units = 0, section = 1, sections = 1;
   int first_backward = 0;  // unit that goes backward, as do those behind it
   bool is_ordered = false;
+  int block_q = 0;  // queries of a step
   int key_tiles = 0, query_tiles = 0;
   int64_t statistics = 0, query_sums = 0, zeros = 0, counters = 0;  // of 4 bytes each
   static constexpr int kOwnCounters = 4;                            // the rest stays aligned
 
   // `head_dim` is the variant's, `processors` how many blocks run at once.
   FlashBackwardSm90Plan(const AttentionProblem& p, int head_dim, int processors) {
-    const int block_q = flash_backward_sm90_block_q(head_dim);
+    const int64_t group = p.heads_q / p.heads_kv;
+    block_q = flash_backward_sm90_block_q(head_dim, p.has_dropout, seeing_queries(p));
     const int block_k = flash_backward_sm90_block_k(head_dim);
     const int64_t sequences = p.is_packed ? p.batch : 1, batches = p.is_packed ? 1 : p.batch;
     units = static_cast<int>(batches * p.heads_kv);
@@ -30,7 +32,7 @@ struct FlashBackwardSm90Plan {
         std::max(1, static_cast<int>(most_tiles(p.seq_q, sequences, block_q, p.is_packed)));
     is_ordered = !flash_backward_sm90_has_roles(head_dim);
     // Under a mask, items of a unit that are taken one after the other are so many steps apart.
-    const int64_t apart = block_k / block_q * (p.heads_q / p.heads_kv);
+    const int64_t apart = (block_k * group + block_q - 1) / block_q;
     section = std::min(section_units(p, apart, processors), std::max(1, units));
     set_sections(p, apart);
     const int64_t rows = batches * p.heads_q * query_tiles * block_q;
@@ -43,6 +45,19 @@ struct FlashBackwardSm90Plan {
   int64_t bytes() const { return 4 * (statistics + query_sums + counters); }
 
  private:
+  // How many queries see a key, on average over the keys, and over packed sequences.
+  static int64_t seeing_queries(const AttentionProblem& p) {
+    const int64_t queries = p.is_packed ? p.seq_q / std::max<int64_t>(1, p.batch) : p.seq_q;
+    if (queries == 0) return 0;
+    int64_t left = queries, right = queries;  // of the mask, within the sequence
+    if (p.mask.kind == MaskKind::causal) right = 0;
+    if (p.mask.kind == MaskKind::window) {
+      left = std::min(p.mask.left, queries);
+      right = std::min(p.mask.right, queries);
+    }
+    return left + right - (left * left + right * right) / (2 * queries);  // less those behind ends
+  }
+
   void set_sections(const AttentionProblem& p, int64_t apart) {
     const bool is_masked = p.mask.kind != MaskKind::full;
     // Farther apart, the L2 cache does not hold for one item what the one before has loaded. Those

@@ -16,12 +16,12 @@ struct alignas(16) FlashBackwardSm90Work {
 
   int key_head = kEnd;  // kEnd: there is no more
   int batch = 0;
-  int key_tile = 0;                         // of the sequence
-  int first_key_row = 0;                    // of the tile, in the time dimension of k and v
-  int key_rows = 0;                         // of the tile's rows those that are the sequence's
-  int first_query_row = 0;                  // of the sequence
-  int first_query_tile = 0;                 // of the sequence, in the order of `statistics`
-  int step_begin = 0, step_end = 0;         // tiles of queries that see some of the keys
+  int key_tile = 0;                  // of the sequence
+  int first_key_row = 0;             // of the tile, in the time dimension of k and v
+  int key_rows = 0;                  // of the tile's rows those that are the sequence's
+  int first_query_row = 0;           // of the sequence
+  int first_query_tile = 0;          // of the sequence, in the order of `statistics`
+  int step_begin = 0, step_end = 0;  // tiles of queries that see some of the keys
   int unit = 0;
   uint32_t dropout_head = 0;  // of query head 0
   Band band;                  // rows are keys
