@@ -213,18 +213,12 @@ class FlashBackwardSm90Consumer {
 
   // [3] and [4]: S of the step is under way, P and dP come of it.
   __device__ __forceinline__ void finish_scores() {
-    // [perf] With dropout and 128 queries, registers hold no dP while P is made.
-    constexpr bool kWaits = Config::kHasDropout && kBlockQ == 128;
-    if constexpr (!kWaits) {
-      issue_dprobs(stage(step_));
-      pass_turn();
-    }
+    issue_dprobs(stage(step_));
+    pass_turn();
     const SeenQueries seen = seen_queries();  // before the wait, which is long enough for it
-    wgmma_wait<kWaits ? 0 : 1>();
+    wgmma_wait<1>();
     pin_registers(scores_);
-    if constexpr (kWaits) pass_turn();
     make_probs(seen);
-    if constexpr (kWaits) issue_dprobs(stage(step_));
     wgmma_wait<0>();
     pin_registers(dprobs_);
   }
