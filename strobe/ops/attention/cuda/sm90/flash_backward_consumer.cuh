@@ -215,10 +215,14 @@ class FlashBackwardSm90Consumer {
   __device__ __forceinline__ void finish_scores() {
     issue_dprobs(stage(step_));
     pass_turn();
-    const SeenQueries seen = seen_queries();  // before the wait, which is long enough for it
+    // Before the wait, which is long enough for it.
+    const SeenQueries seen = seen_queries();
+    const Survivors survivors = draw();
+    // [perf] Ends what ptxas schedules at a time: otherwise it moves the wait in front of the draw.
+    if constexpr (Config::kHasDropout) __syncwarp();
     wgmma_wait<1>();
     pin_registers(scores_);
-    make_probs(seen);
+    make_probs(seen, survivors);
     wgmma_wait<0>();
     pin_registers(dprobs_);
   }
@@ -295,8 +299,30 @@ class FlashBackwardSm90Consumer {
     return {work().seen_begin[part], work().seen_end[part]};
   }
 
+  // What survives of the step's scores, of 32 queries at a time.
+  struct Survivors {
+    DropoutPair pairs[kBlockQ / 32];
+  };
+  __device__ __forceinline__ Survivors draw() const {
+    Survivors survivors = {};
+    if constexpr (Config::kHasDropout) {
+      static_assert(kBlockQ % 32 == 0);
+      const DropoutColumns<true> dropout(params_.call.dropout);
+      const uint32_t head = work().dropout_head + work().key_head * params_.call.group + head_;
+      const uint32_t key_block = (work().key_tile * Config::kBlockK + first_key()) / 16 + warp();
+      uint32_t query_block = Work::query_tile(item_step_) * (kBlockQ / 16);
+#pragma unroll
+      for (int pair = 0; pair < kBlockQ / 32; ++pair) {
+        survivors.pairs[pair] = dropout.pair(head, key_block, query_block + 2 * pair);
+        // [perf] One pair after the other: side by side they take more registers than there are.
+        pin_registers(query_block);
+      }
+    }
+    return survivors;
+  }
+
   // [4] P = exp(S − L), in f32; [5] negative where dropout lets it fall.
-  __device__ __forceinline__ void make_probs(const SeenQueries& seen) {
+  __device__ __forceinline__ void make_probs(const SeenQueries& seen, const Survivors& survivors) {
     const float* lse = statistics(0);
 #pragma unroll
     for (int j = 0; j < kBlockQ / 8; ++j) {
@@ -309,30 +335,19 @@ class FlashBackwardSm90Consumer {
     }
 #pragma unroll
     for (int i = 0; i < kBlockQ / 2; ++i) scores_[i] = exp2_approximately(scores_[i]);
-    if constexpr (Config::kHasDropout) drop();
+    if constexpr (Config::kHasDropout) drop(survivors);
     // [perf] Masked only now, because a branch ends what ptxas schedules at a time: otherwise it
     // moves the wait for dP in front of the exponentials.
     const int first = Work::query_tile(item_step_) * kBlockQ;
     if (first < seen.begin || first + kBlockQ > seen.end) hide(work(), first);
   }
 
-  __device__ __forceinline__ void drop() {
-    const DropoutColumns<true> dropout(params_.call.dropout);
-    const uint32_t head = work().dropout_head + work().key_head * params_.call.group + head_;
-    const uint32_t key_block = (work().key_tile * Config::kBlockK + first_key()) / 16 + warp();
-    uint32_t query_block = Work::query_tile(item_step_) * (kBlockQ / 16);
+  __device__ __forceinline__ void drop(const Survivors& survivors) {
 #pragma unroll
-    for (int pair = 0; pair < kBlockQ / 32; ++pair) {
-      const DropoutPair survivors = dropout.pair(head, key_block, query_block + 2 * pair);
-#pragma unroll
-      for (int i = 0; i < 16; ++i) {
-        float& prob = scores_[16 * pair + i];
-        const uint32_t mask =
-            DropoutColumns<true>::survivor_mask(survivors, i / 8, i / 4 % 2, i % 4);
-        prob = mask != 0 ? prob : -prob;
-      }
-      // [perf] One pair after the other: side by side they take more registers than there are.
-      pin_registers(query_block);
+    for (int i = 0; i < kBlockQ / 2; ++i) {
+      const uint32_t mask =
+          DropoutColumns<true>::survivor_mask(survivors.pairs[i / 16], i / 8 % 2, i / 4 % 2, i % 4);
+      scores_[i] = mask != 0 ? scores_[i] : -scores_[i];
     }
   }
 

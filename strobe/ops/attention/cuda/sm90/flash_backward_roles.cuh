@@ -62,7 +62,7 @@ class FlashBackwardSm90RoleConsumer : FlashBackwardSm90Consumer<Config> {
   template <bool kIsLast>
   __device__ __forceinline__ void values_step(bool accumulate) {
     mbarrier_wait(&shared_.dout_full[stage(step_)], parity(step_));
-    this->make_probs(this->seen_queries());  // [4]
+    this->make_probs(this->seen_queries(), this->draw());  // [4]
     share_probs();
     this->issue_dv(accumulate);  // [6]
     const auto finish = [&] {
