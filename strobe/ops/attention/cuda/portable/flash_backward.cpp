@@ -18,8 +18,9 @@ std::string why_not_flash_backward(const AttentionProblem& p, PortableArch arch,
   const int64_t limit = info.shared_bytes_per_block;
   int64_t needed = 0;
   for (const BackwardSums sums : {BackwardSums::queries, BackwardSums::keys}) {
-    needed = std::max<int64_t>(needed, flash_backward_least_shared_bytes(
-                                           size_of(p.dtype) == 2, variant->head_dim, sums, arch));
+    needed = std::max<int64_t>(
+        needed, flash_backward_least_shared_bytes(size_of(p.dtype) == 2, variant->head_dim,
+                                                  p.has_dropout, sums, arch));
   }
   if (needed <= limit) return "";
   return fmt::format(

@@ -102,7 +102,9 @@ class FlashBackwardBlock : public FlashBackwardScores<Config> {
   };
 
   __device__ __forceinline__ void add_round(const Columns& columns, int column, int head) {
-    if constexpr (kRoles == 2) {
+    if constexpr (Config::kPassesSurvivors) {
+      add_step_of_role_with_dropout(columns, column, head);
+    } else if constexpr (kRoles == 2) {
       add_step_of_role(columns, column, head);
     } else {
       add_query_sums();
@@ -294,7 +296,7 @@ class FlashBackwardBlock : public FlashBackwardScores<Config> {
         add_query_sums();
       } else {
         barrier_wait(1 + pair, kPairThreads);
-        Base::take_probs(scores, left, exchange, columns.statistics);
+        Base::take_probs(scores, left, exchange, columns.statistics, {});
         __syncwarp();  // dS takes the place of P
       }
     }
@@ -302,6 +304,55 @@ class FlashBackwardBlock : public FlashBackwardScores<Config> {
       if (role == 1) share_dscores(left, 0);
     }
     if (!is_empty) add_sums(sums_[0], left, 1 - role, columns, 0);
+  }
+
+  // The same where role 1 also draws what survives dropout, for both: while role 0 is at S and P.
+  // Role 0 needs it last, after its part of the round before.
+  __device__ __forceinline__ void add_step_of_role_with_dropout(const Columns& columns, int column,
+                                                                int head) {
+    constexpr int kPairs = Config::kTile.warps / 2, kPairThreads = 2 * kWarpSize;
+    const int role = warp() / kPairs, pair = warp() % kPairs;
+    const int probs_given = 1 + pair, survivors_given = 1 + kPairs + pair;  // barriers
+    unsigned char* exchange =
+        shared_.exchange[exchange_] + pair * (Config::kWarpRows * Config::kStreamRows * 2);
+    if (sees_nothing(column)) {
+      add_query_sums();
+      if (role == 1) share_dscores({}, 0);
+      return;
+    }
+    uint4& passed = shared_.survivors.of[pair][lane()];
+    Lefts left;
+    Scores scores = {};
+    if (role == 1) {
+      typename Base::TileSurvivors drawn;
+      Base::draw(drawn, column, head);
+      passed = {drawn[0][0], drawn[0][1], drawn[1][0], drawn[1][1]};
+      barrier_arrive(survivors_given, kPairThreads);
+    }
+    const auto passed_survivors = [&](typename Base::TileSurvivors& survivors) {
+      const uint4 words = passed;
+      survivors[0][0] = words.x, survivors[0][1] = words.y;
+      survivors[1][0] = words.z, survivors[1][1] = words.w;
+    };
+    add_products(scores, role, columns, 0);
+    typename Base::TileSurvivors survivors;
+    if (role == 0) {
+      Base::to_probs(scores, columns.statistics, column, head);
+      Base::give_probs(scores, left, exchange, column, head);
+      barrier_arrive(probs_given, kPairThreads);
+      add_query_sums();
+      barrier_wait(survivors_given, kPairThreads);
+      passed_survivors(survivors);
+      Base::drop(left, survivors);
+    } else {
+      barrier_wait(probs_given, kPairThreads);
+      passed_survivors(survivors);
+      Base::take_probs(scores, left, exchange, columns.statistics, survivors);
+      __syncwarp();  // dS takes the place of P
+      share_dscores(left, 0);
+      add_query_sums();
+    }
+    add_sums(sums_[0], left, 1 - role, columns, 0);
   }
 
   // dSᵀ for all warps: rows of keys, kStreamRows queries wide.

@@ -2,6 +2,8 @@
 
 #include <vector_types.h>
 
+#include <type_traits>
+
 #include "strobe/gpu/reduce.cuh"
 #include "strobe/ops/attention/cuda/portable/flash_backward_tiles.h"
 
@@ -41,22 +43,31 @@ struct FlashBackward {
   static constexpr int kRowsBytes = kBlockRows * kHeadDim * sizeof(T);
   static constexpr int kStreamBytes = kStreamRows * kHeadDim * sizeof(T);
   static constexpr int kExchangeBytes = flash_backward_exchange_bytes(kTile, kSums_);
+  static constexpr bool kPassesSurvivors =
+      flash_backward_passes_survivors(kTile, kSums_, kHasDropout);
 
   struct Columns {
     unsigned char tiles[2][kStreamBytes];  // q and dout, or k and v
     float2 statistics[kStreamRows];        // of queries
   };
+  struct NoSurvivors {};
+  struct PassedSurvivors {
+    uint4 of[kTile.warps / 2][kWarpSize];  // a lane's of all rows and columns of a pair's tile
+  };
   struct Shared {
     unsigned char rows[2][kRowsBytes];  // k and v, or q and dout
     unsigned char exchange[2][kExchangeBytes];
+    [[no_unique_address]] std::conditional_t<kPassesSurvivors, PassedSurvivors, NoSurvivors>
+        survivors;
     Columns columns[2];  // the second one where there is room
   };
   static constexpr int kSharedBytes = sizeof(Shared);
   static constexpr int kLeastSharedBytes =
-      flash_backward_least_shared_bytes(sizeof(T) == 2, kHeadDim, kSums_, kArch);
+      flash_backward_least_shared_bytes(sizeof(T) == 2, kHeadDim, kHasDropout, kSums_, kArch);
   static_assert(kLeastSharedBytes == kSharedBytes - sizeof(Columns));
 
   static_assert(kRoles == 1 || (kStep == kStreamRows && kRowsAreKeys && kStep % 32 == 0));
+  static_assert(!kPassesSurvivors || (kRowTiles == 2 && kColumnTiles == 8));
 };
 
 }  // namespace strobe

@@ -17,6 +17,9 @@ struct DropoutPair {
   uint32_t survivors[2][2];
 };
 
+// The same in one word: survivors[b][e] is bit 7 − 2·b − e of each of its bytes.
+using PackedSurvivors = uint32_t;
+
 // A lane's eight elements of a 16×16 block lie in one Philox counter, which the lane four away
 // shares. Of two blocks that are neighbours along the columns, a lane computes the counter of the
 // one whose parity is that of its row, keeps two words and sends the two others to that lane.
@@ -57,16 +60,57 @@ class DropoutColumns {
     return pair;
   }
 
+  // pair() of which the parity of row_block is known when compiling, so that what it decides is.
+  template <bool kIsOddRowBlock>
+  __device__ __forceinline__ PackedSurvivors packed(uint32_t head, uint32_t row_block,
+                                                    uint32_t column_block) const {
+    const uint32_t lane = threadIdx.x % kWarpSize, row = lane / 4, column = lane % 4;
+    const uint32_t row_parity = row % 2, own_block = column_block + row_parity;
+    const uint32_t index = kRowsAreKeys ? 4 * column + row / 2 : 4 * (row / 2) + column;
+    const PhiloxWords words = philox<kPhiloxAttentionRounds>(
+        {{kRowsAreKeys ? own_block : row_block, kRowsAreKeys ? row_block : own_block, index, head}},
+        key_);
+    constexpr int kKept[2] = {0, kRowsAreKeys ? 2 : 1}, kSent[2] = {kRowsAreKeys ? 1 : 2, 3};
+    constexpr uint32_t kTopBits = 0x80808080u;
+    uint32_t mine = 0, others = 0;
+#pragma unroll
+    for (int e = 0; e < 2; ++e) {
+      const int place = kIsOddRowBlock ? 1 - e : e;
+      const uint32_t sent = __shfl_xor_sync(kFullWarp, words.word[kSent[e]], 4);
+      mine |= (survivors(words.word[kKept[e]]) & kTopBits) >> place;
+      others |= (survivors(sent) & kTopBits) >> place;
+    }
+    return row_parity != 0 ? others | mine >> 2 : mine | others >> 2;
+  }
+
+  // survivor_mask() of a packed pair.
+  static __device__ __forceinline__ uint32_t survivor_mask(PackedSurvivors survivors, int block,
+                                                           int half, int element) {
+    return permute_bytes(survivors << (2 * block + element % 2), 0,
+                         (kTopBit + byte_of(half, element / 2)) * 0x1111u);
+  }
+
+  // The same of two neighbouring columns of 16 bits each.
+  static __device__ __forceinline__ uint32_t survivor_masks(PackedSurvivors survivors, int block,
+                                                            int half, int row_half) {
+    const uint32_t byte = byte_of(half, row_half);
+    return permute_bytes(survivors << (2 * block), survivors << (2 * block + 1),
+                         (kTopBit + byte) * 0x11u + (kTopBit + 4 + byte) * 0x1100u);
+  }
+
   // All ones where element `element` of the accumulator of columns 8·half, … of block `block`
   // survives, else zero.
   static __device__ __forceinline__ uint32_t survivor_mask(const DropoutPair& pair, int block,
                                                            int half, int element) {
-    const int row_half = element / 2;
-    const uint32_t byte = kRowsAreKeys ? 2 * half + row_half : 2 * row_half + half;
-    return permute_bytes(pair.survivors[block][element % 2], 0, (kTopBit + byte) * 0x1111u);
+    return permute_bytes(pair.survivors[block][element % 2], 0,
+                         (kTopBit + byte_of(half, element / 2)) * 0x1111u);
   }
 
  private:
+  static __device__ constexpr uint32_t byte_of(int half, int row_half) {
+    return kRowsAreKeys ? 2 * half + row_half : 2 * row_half + half;
+  }
+
   // The top bit of every byte: whether that byte is at least the threshold, so that adding
   // 256 − threshold carries out of it.
   __device__ __forceinline__ uint32_t survivors(uint32_t word) const {

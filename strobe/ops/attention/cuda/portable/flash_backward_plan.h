@@ -30,8 +30,8 @@ struct FlashBackwardPlan {
     queries = head_rows * p.seq_q;
     makes_all = !p.is_deterministic && pays_off(p) &&
                 flash_backward_has_all(is_16_bit, head_dim, arch) &&
-                flash_backward_least_shared_bytes(is_16_bit, head_dim, BackwardSums::all, arch) <=
-                    shared_limit;
+                flash_backward_least_shared_bytes(is_16_bit, head_dim, p.has_dropout,
+                                                  BackwardSums::all, arch) <= shared_limit;
     if (!makes_all) return;
     query_sum_tiles = most_tiles(p.seq_q, p.is_packed ? p.batch : 1, kQuerySumRows, p.is_packed);
     query_sums = head_rows * query_sum_tiles * kQuerySumRows * head_dim;

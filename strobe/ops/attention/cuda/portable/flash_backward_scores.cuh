@@ -23,6 +23,8 @@ class FlashBackwardScores {
   using Scores = typename Config::Scores;
   // Scores as left operands: of 16 columns, 16 rows.
   using Lefts = Fragment<T>[Config::kColumnTiles / 2][Config::kRowTiles];
+  static constexpr int kColumnPairs = Config::kColumnTiles / 4;  // of 32 columns
+  using TileSurvivors = PackedSurvivors[Config::kRowTiles][kColumnPairs];
 
   __device__ FlashBackwardScores(const Params& params, const AttentionDeviceSequence& sequence,
                                  int tile, int head)
@@ -62,6 +64,7 @@ class FlashBackwardScores {
  protected:
   static constexpr bool kRowsAreKeys = Config::kRowsAreKeys;
   static constexpr int kRoles = Config::kRoles;
+  using Dropped = DropoutColumns<kRowsAreKeys>;
   static constexpr float kUnit = kExponentUnit<typename Config::T>;
 
   static __device__ int lane() { return static_cast<int>(threadIdx.x) % kWarpSize; }
@@ -139,6 +142,34 @@ class FlashBackwardScores {
     return Dropped::survivor_mask(survivors, n / 2, n % 2, element);
   }
 
+  // The same for a warp of two row tiles, which begin at an even one.
+  __device__ __forceinline__ void draw(TileSurvivors& survivors, int column, int head) const {
+    const uint32_t dropout_head = dropout_head_ + static_cast<uint32_t>(head);
+    const uint32_t row_block = (block_row_ + warp_row_) / 16;
+#pragma unroll
+    for (int pair = 0; pair < kColumnPairs; ++pair) {
+      const uint32_t column_block = column / 16 + 2 * pair;
+      survivors[0][pair] = dropout_.template packed<false>(dropout_head, row_block, column_block);
+      survivors[1][pair] =
+          dropout_.template packed<true>(dropout_head, row_block + 1, column_block);
+    }
+  }
+
+  // Z∘P of P, in 16 bits.
+  static __device__ __forceinline__ void drop(Lefts& probs, const TileSurvivors& survivors) {
+#pragma unroll
+    for (int m = 0; m < Config::kRowTiles; ++m) {
+#pragma unroll
+      for (int n = 0; n < Config::kColumnTiles; n += 2) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+          probs[n / 2][m].word[i] &=
+              Dropped::survivor_masks(survivors[m][n / 4], n % 4 / 2, i / 2, i % 2);
+        }
+      }
+    }
+  }
+
   // P becomes Z∘P, and dO Vᵀ becomes dS, both without the factor 1/keep.
   __device__ __forceinline__ void to_dscores(Scores& probs, Scores& dprobs, const float2* stats,
                                              int column, int head) const {
@@ -161,8 +192,8 @@ class FlashBackwardScores {
     }
   }
 
-  // Two roles: P goes to the other warp in f16, negative where it falls, and becomes Z∘P, the left
-  // operand of dV's product.
+  // Two roles: P goes to the other warp in f16, and becomes Z∘P, the left operand of dV's product.
+  // Who draws here gives P as negative where it falls; else drop() is still to come.
   __device__ __forceinline__ void give_probs(Scores& probs, Lefts& left, unsigned char* to,
                                              int column, int head) const {
     const auto give = [&](int m, int n, const float(&low)[4], const float(&high)[4]) {
@@ -170,7 +201,7 @@ class FlashBackwardScores {
                              pack<f16>(high[0], high[1]), pack<f16>(high[2], high[3])};
       left[n / 2][m] = to_left<T>(probs[m][n], probs[m][n + 1]);
     };
-    if constexpr (Config::kHasDropout) {
+    if constexpr (Config::kHasDropout && !Config::kPassesSurvivors) {
       for_each_dropout_pair(column, head, [&](int m, int pair, const DropoutPair& survivors) {
 #pragma unroll
         for (int half = 0; half < 4; half += 2) {
@@ -197,7 +228,8 @@ class FlashBackwardScores {
 
   // What the other role gave, and dO Vᵀ, become dS.
   __device__ __forceinline__ void take_probs(Scores& dprobs, Lefts& left, const unsigned char* from,
-                                             const float2* stats) const {
+                                             const float2* stats,
+                                             const TileSurvivors& survivors) const {
 #pragma unroll
     for (int n = 0; n < Config::kColumnTiles; n += 2) {
 #pragma unroll
@@ -210,8 +242,14 @@ class FlashBackwardScores {
           const float given = i % 2 == 0 ? __low2float(both) : __high2float(both);
           const float delta = statistics_of(stats, m, n + i / 4, i % 4).y;
           float& dprob = dprobs[m][n + i / 4][i % 4];
-          dprob = Config::kHasDropout ? fmaf(fmaxf(given, 0), dprob, -fabsf(given) * delta)
-                                      : given * (dprob - delta);
+          if constexpr (Config::kPassesSurvivors) {
+            const uint32_t mask =
+                Dropped::survivor_mask(survivors[m][n / 4], n % 4 / 2, i / 4, i % 4);
+            dprob = fmaf(__uint_as_float(__float_as_uint(given) & mask), dprob, -given * delta);
+          } else {
+            dprob = Config::kHasDropout ? fmaf(fmaxf(given, 0), dprob, -fabsf(given) * delta)
+                                        : given * (dprob - delta);
+          }
         }
         left[n / 2][m] = to_left<T>(dprobs[m][n], dprobs[m][n + 1]);
       }
@@ -235,7 +273,6 @@ class FlashBackwardScores {
   const uint32_t dropout_head_;
   const int head_;  // of the rows
   const int block_row_, warp_row_;
-  using Dropped = DropoutColumns<kRowsAreKeys>;
   const Dropped dropout_;
   float2 row_statistics_[Config::kRowTiles][2];
 

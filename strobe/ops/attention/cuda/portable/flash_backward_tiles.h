@@ -54,13 +54,22 @@ constexpr int flash_backward_exchange_bytes(const FlashBackwardTile& tile, Backw
                                                       : kNone;
 }
 
+// With `all` and two roles, role 1 says what survives dropout, and passes that on to role 0: it
+// has time while role 0 makes P, where it would add to dq's sums otherwise.
+constexpr bool flash_backward_passes_survivors(const FlashBackwardTile& tile, BackwardSums sums,
+                                               bool has_dropout) {
+  return has_dropout && sums == BackwardSums::all && tile.roles == 2;
+}
+
 // The shared memory of a block with one tile of columns; with two, columns come ahead.
-constexpr int flash_backward_least_shared_bytes(bool is_16_bit, int head_dim, BackwardSums sums,
-                                                PortableArch arch) {
+constexpr int flash_backward_least_shared_bytes(bool is_16_bit, int head_dim, bool has_dropout,
+                                                BackwardSums sums, PortableArch arch) {
   const FlashBackwardTile tile = flash_backward_tile(is_16_bit, head_dim, sums, arch);
   const int row_bytes = head_dim * (is_16_bit ? 2 : 4), statistics_bytes = 8;
+  const int survivors_bytes =
+      flash_backward_passes_survivors(tile, sums, has_dropout) ? tile.warps / 2 * 512 : 0;
   return 2 * tile.block_rows() * row_bytes + 2 * flash_backward_exchange_bytes(tile, sums) +
-         tile.stream_rows * (2 * row_bytes + statistics_bytes);
+         survivors_bytes + tile.stream_rows * (2 * row_bytes + statistics_bytes);
 }
 
 }  // namespace strobe
