@@ -40,6 +40,8 @@ int block_rows(int rows) {
   return static_cast<int>(round_up((rows + blocks - 1) / blocks, kQueryTile));
 }
 
+bool is_one_pass(int rows, int group) { return group == 1 && block_count(rows) == 1; }
+
 template <class Format>
 struct BackwardScratch {
   static constexpr int kPer = Format::kPerUnit;
@@ -59,9 +61,11 @@ struct BackwardScratch {
   uint16_t* masks;          // [kQueryTile, kKeyTile / 16]
   int64_t bytes;
 
-  BackwardScratch(char* base, int row_count, int key_count, int group, int head_dim, bool partial) {
+  // `most_rows` of a block; `is_one_pass`: over the keys.
+  BackwardScratch(char* base, int most_rows, bool is_one_pass, int key_count, int head_dim,
+                  bool partial) {
     Scratch scratch(base);
-    rows = static_cast<int>(round_up(smaller(row_count, block_rows(row_count)), kFlashRowGrain));
+    rows = static_cast<int>(round_up(most_rows, kFlashRowGrain));
     columns = round_up(head_dim, kPanelWidth);
     const int64_t packed = rows * round_up(head_dim / kPer, kPanelWidth);
     q = scratch.take<float>(packed);
@@ -74,7 +78,6 @@ struct BackwardScratch {
     keys_t = scratch.take<float>(kKeyTile * columns);
     values_t = scratch.take<float>(kKeyTile * columns);
     keys = scratch.take<float>(kKeyTile * columns);
-    const bool is_one_pass = group == 1 && block_count(row_count) == 1;
     const int64_t sums = (is_one_pass ? kKeyTile : round_up(key_count, kKeyTile)) * columns;
     dk = scratch.take<float>(sums);
     dv = scratch.take<float>(sums);
@@ -103,7 +106,8 @@ class BackwardRange {
  public:
   explicit BackwardRange(const FlashBackwardTask& task)
       : task_(task),
-        scratch_(task.scratch, task.rows, (task.last_tile - task.first_tile) * kKeyTile, task.group,
+        scratch_(task.scratch, smaller(task.rows, block_rows(task.rows)),
+                 is_one_pass(task.rows, task.group), (task.last_tile - task.first_tile) * kKeyTile,
                  task.head_dim, task.dq_partial != nullptr) {}
 
   void run() {
@@ -374,8 +378,12 @@ class BackwardRange {
 };
 
 template <class Format>
-int64_t scratch_bytes(int rows, int keys, int group, int head_dim, bool partial) {
-  return BackwardScratch<Format>(nullptr, rows, keys, group, head_dim, partial).bytes;
+int64_t scratch_bytes(int rows, int keys, bool is_packed, int group, int head_dim, bool partial) {
+  // The blocks of a sequence may be larger than those of one that has more rows.
+  const int most_rows = smaller(rows, is_packed ? kBlockRows : block_rows(rows));
+  return BackwardScratch<Format>(nullptr, most_rows, is_one_pass(rows, group), keys, head_dim,
+                                 partial)
+      .bytes;
 }
 
 template <class Format>

@@ -78,8 +78,10 @@ struct FlashForwardKernels {
 };
 
 struct FlashBackwardKernels {
-  // For tasks of at most so many rows and keys; `partial`: with dq_partial.
-  int64_t (*scratch_bytes)(int rows, int keys, int group, int head_dim, bool partial);
+  // For tasks of so many rows and keys, or, where it `is_packed`, of any that do not have more;
+  // `partial`: with dq_partial.
+  int64_t (*scratch_bytes)(int rows, int keys, bool is_packed, int group, int head_dim,
+                           bool partial);
   void (*run)(const FlashBackwardTask& task);
   // dq = scale · Σ over `count` partial sums, `step` floats apart, of `rows` rows.
   void (*reduce_dq)(const float* partial, int count, int64_t step, float scale, FlashRows dq,

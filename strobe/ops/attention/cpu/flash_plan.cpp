@@ -62,7 +62,7 @@ FlashBackwardMemory::FlashBackwardMemory(const AttentionProblem& problem,
   const int head_dim = static_cast<int>(problem.head_dim);
   splits = backward_splits(problem, kernels.key_tile);
   scratch_bytes = kernels.scratch_bytes(
-      static_cast<int>(problem.seq_q), static_cast<int>(problem.seq_k),
+      static_cast<int>(problem.seq_q), static_cast<int>(problem.seq_k), problem.is_packed,
       static_cast<int>(problem.heads_q / problem.heads_kv), head_dim, splits > 1);
   dq_columns = kernels.dq_columns(head_dim);
   partial_floats =
