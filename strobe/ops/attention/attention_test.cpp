@@ -9,6 +9,8 @@
 #include <vector>
 
 #include "strobe/ops/attention/attention_testing.h"
+#include "strobe/ops/attention/cuda/sm90/flash_backward_tiles.h"
+#include "strobe/ops/attention/cuda/sm90/flash_forward_tiles.h"
 
 namespace strobe::testing {
 namespace {
@@ -50,8 +52,13 @@ std::string draw_case(Random& random) {
   }
 }
 
-// Random cases, and queries so many that the backward pass of flash takes them in blocks.
+// Random cases, and queries so many that the backward pass of flash takes them in blocks on a CPU
+// (of packed sequences, larger ones for a shorter sequence), and that Hopper's kernels take other
+// tiles (the static_asserts), or, with groups of 4, another order.
 std::vector<std::string> all_cases() {
+  static_assert(flash_backward_sm90_block_q(96, false, 1050) == 80);
+  static_assert(flash_backward_sm90_block_q(128, false, 1050) == 80);
+  static_assert(kLongSequence <= 2100 && flash_forward_sm90_tile(128, false, true).block_k == 80);
   std::vector<std::string> cases = random_cases(300, draw_case);
   for (const char* many_queries :
        {"b=1 tq=3101 tk=23 hq=2 hkv=1 d=8 dtype=f32 mask=full left=0 right=0 padding=0 bias=2 "
@@ -59,7 +66,19 @@ std::vector<std::string> all_cases() {
         "b=1 tq=1537 tk=101 hq=1 hkv=1 d=40 dtype=bf16 mask=window left=1490 right=5 padding=3 "
         "bias=0 p=0 packed=0 layout=1 threads=3 seed=2",
         "b=2 tq=1633 tk=1633 hq=1 hkv=1 d=8 dtype=bf16 mask=causal left=0 right=0 padding=0 "
-        "bias=0 p=0.5 packed=1 layout=0 threads=1 seed=3"}) {
+        "bias=0 p=0.5 packed=1 layout=0 threads=1 seed=3",
+        "b=1 tq=1103 tk=150 hq=2 hkv=1 d=72 dtype=bf16 mask=full left=0 right=0 padding=3 bias=0 "
+        "p=0 packed=0 layout=0 threads=4 seed=4",
+        "b=1 tq=2109 tk=150 hq=1 hkv=1 d=104 dtype=f16 mask=causal left=0 right=0 padding=0 bias=0 "
+        "p=0 packed=0 layout=1 threads=4 seed=5",
+        "b=1 tq=1203 tk=203 hq=1 hkv=1 d=96 dtype=bf16 mask=window left=900 right=700 padding=1 "
+        "bias=0 p=0 packed=0 layout=0 threads=4 seed=6",
+        "b=2 tq=1321 tk=133 hq=1 hkv=1 d=128 dtype=bf16 mask=full left=0 right=0 padding=0 bias=0 "
+        "p=0 packed=1 layout=0 threads=4 seed=7",
+        "b=2 tq=1321 tk=133 hq=1 hkv=1 d=128 dtype=bf16 mask=full left=0 right=0 padding=0 bias=0 "
+        "p=0 packed=1 layout=0 threads=4 seed=8",
+        "b=1 tq=151 tk=301 hq=4 hkv=1 d=40 dtype=bf16 mask=causal left=0 right=0 padding=2 bias=0 "
+        "p=0.1 packed=0 layout=0 threads=2 seed=8"}) {
     cases.emplace_back(many_queries);
   }
   return cases;
