@@ -79,8 +79,8 @@ __device__ __forceinline__ void wait_until_written() {
   asm volatile("cp.async.bulk.wait_group %0;" ::"n"(kPending) : "memory");
 }
 
-// Orders this thread's accesses of global memory before copies that are started later, by it or by
-// who waits for it.
+// Between accesses of global memory by threads and by the copy engine, whichever come first: this
+// thread's, those that it has waited for, and those of who waits for it.
 __device__ __forceinline__ void fence_async_proxy_global() {
   asm volatile("fence.proxy.async.global;" ::: "memory");
 }

@@ -45,7 +45,8 @@ struct FlashBackwardSm90Plan {
   int64_t bytes() const { return 4 * (statistics + query_sums + counters); }
 
  private:
-  // How many queries see a key, on average over the keys, and over packed sequences.
+  // How many queries see a key, on average over the keys of a sequence that has as many of them as
+  // of queries, and over packed sequences.
   static int64_t seeing_queries(const AttentionProblem& p) {
     const int64_t queries = p.is_packed ? p.seq_q / std::max<int64_t>(1, p.batch) : p.seq_q;
     if (queries == 0) return 0;
@@ -63,7 +64,8 @@ struct FlashBackwardSm90Plan {
     // Farther apart, the L2 cache does not hold for one item what the one before has loaded. Those
     // that go backward begin at the same queries, and wait little where they are that long.
     constexpr int64_t kFarApart = 4;
-    const bool all_backward = is_masked && apart >= kFarApart;
+    const bool all_backward = is_masked && is_ordered && apart >= kFarApart;
+    // Of packed sequences no section is the last one of each.
     const bool last_backward = is_masked && is_ordered && !p.is_packed;
     // A last section that begins with its longest items is a long one, so that it has enough short
     // ones to fill what those leave at the end.

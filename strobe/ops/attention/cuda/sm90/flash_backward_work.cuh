@@ -59,7 +59,7 @@ struct alignas(16) FlashBackwardSm90Work {
   }
 };
 
-// The tile of sums of the item's first queries.
+// The tile of sums of the sequence's first queries.
 template <class T>
 __device__ __forceinline__ int64_t first_query_sums(const FlashBackwardSm90Params<T>& params,
                                                     const FlashBackwardSm90Work& work, int head) {
@@ -85,17 +85,19 @@ __device__ __forceinline__ void set_limits(FlashBackwardSm90Work& work,
     work.seen_begin[part] = has_padding ? Band::kFar : key + kPartKeys - 1 + band.lower;
     work.seen_end[part] = key + band.upper;
   }
-  work.step_begin = work.step_end = 0;
+  int step_begin = 0, step_end = 0;  // written once: all lanes do, and one may lag behind
   if (max(first, band.row_begin) < min(first + kBlockK, band.row_end)) {
     const int begin = band.any_begin(first), end = band.any_end(first + kBlockK);
     if (begin < end) {
       const int first_tile = static_cast<unsigned>(begin) / kBlockQ;
       const int end_tile = (static_cast<unsigned>(end) + kBlockQ - 1) / kBlockQ;
       const bool is_backward = work.unit >= params.first_backward;
-      work.step_begin = is_backward ? -end_tile : first_tile;
-      work.step_end = is_backward ? -first_tile : end_tile;
+      step_begin = is_backward ? -end_tile : first_tile;
+      step_end = is_backward ? -first_tile : end_tile;
     }
   }
+  work.step_begin = step_begin;
+  work.step_end = step_end;
 }
 
 // Item `index` of params.units · params.key_tiles. For a whole warp; `work` is in shared memory.
