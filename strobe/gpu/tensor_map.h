@@ -14,8 +14,8 @@ namespace strobe {
 // Boxes are `box_rows` of dimension 1 × 64 of dimension 0, in shared memory in rows of 128 bytes
 // with the 128-byte swizzle.
 //
-// Address and strides are multiples of 16 bytes, and strides are not negative; of dimensions with
-// one entry they do not matter.
+// Address and strides are multiples of 16 bytes, and strides are positive and less than 2⁴⁰ bytes;
+// of dimensions with one entry they do not matter.
 struct BoxedTensor {
   const void* data = nullptr;
   DType dtype = DType::bf16;

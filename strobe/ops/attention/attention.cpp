@@ -180,16 +180,19 @@ void validate_saved(const Tensor& saved, const AttentionImpl& impl, int64_t need
   check(saved.is_contiguous(), "saved has strides ", saved.strides, ", must be contiguous");
 }
 
-// Of head_dim elements each, in [batch, time, heads, head_dim]. A dimension of one entry is never
-// stepped along, whatever its stride.
-bool has_aligned_rows(const Tensor& x) {
-  constexpr uint64_t kAlignment = 16;
-  bool is_aligned = reinterpret_cast<uintptr_t>(x.data) % kAlignment == 0;
+// x is [batch, time, heads, head_dim]. A dimension of one entry is never stepped along, whatever
+// its stride; nor is an empty tensor.
+bool fits_copy_engine(const Tensor& x) {
+  constexpr int64_t kAlignment = 16, kStrideEnd = int64_t{1} << 40;
+  bool fits = reinterpret_cast<uintptr_t>(x.data) % kAlignment == 0;
+  if (x.numel() == 0) return fits;
+  const auto element = static_cast<int64_t>(size_of(x.dtype));
   for (int d = 0; d < 3; ++d) {
-    is_aligned &=
-        x.shape[d] <= 1 || (x.strides[d] >= 0 && x.strides[d] * size_of(x.dtype) % kAlignment == 0);
+    const int64_t stride = x.strides[d];
+    fits &= x.shape[d] == 1 ||
+            (stride > 0 && stride < kStrideEnd / element && stride * element % kAlignment == 0);
   }
-  return is_aligned;
+  return fits;
 }
 
 template <class Args>
@@ -209,8 +212,8 @@ AttentionProblem problem_of_any(const Context& ctx, const Args& a) {
       .has_padding = a.padding.key_begin.has_data() || a.padding.key_end.has_data() ||
                      a.padding.query_begin.has_data() || a.padding.query_end.has_data(),
       .is_packed = a.cu_seqlens_q.has_data(),
-      .has_aligned_rows = has_aligned_rows(a.q) && has_aligned_rows(a.k) && has_aligned_rows(a.v) &&
-                          has_aligned_rows(a.out),
+      .fits_copy_engine = fits_copy_engine(a.q) && fits_copy_engine(a.k) && fits_copy_engine(a.v) &&
+                          fits_copy_engine(a.out),
       .is_deterministic = ctx.is_deterministic(),
   };
   if (!problem.is_packed) return problem;
@@ -242,7 +245,7 @@ AttentionProblem problem_of(const Context& ctx, const AttentionBackward& args) {
   problem.needs_backward = true;
   problem.has_dbias = args.dbias.has_data();
   for (const Tensor& x : {args.dout, args.dq, args.dk, args.dv}) {
-    problem.has_aligned_rows &= has_aligned_rows(x);
+    problem.fits_copy_engine &= fits_copy_engine(x);
   }
   return problem;
 }

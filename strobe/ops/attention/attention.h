@@ -119,9 +119,9 @@ struct AttentionProblem {
   bool has_dbias = false;  // the bias' gradient is wanted
   bool has_padding = false;
   bool is_packed = false;
-  // Rows of head_dim elements of q, k, v, out, and in a backward pass of dout, dq, dk and dv, all
-  // begin at multiples of 16 bytes, and no stride is negative.
-  bool has_aligned_rows = true;
+  // q, k, v, out, and in a backward pass dout, dq, dk and dv, lie as a GPU's copy engine takes
+  // them: rows begin at multiples of 16 bytes, strides are positive and less than 2⁴⁰ bytes.
+  bool fits_copy_engine = true;
   bool needs_backward = false;    // a backward pass follows or is this
   bool is_decode = false;         // then seq_k is the capacity of the cache
   bool is_deterministic = false;  // the context's wish

@@ -238,15 +238,39 @@ TEST_F(AttentionValidation, RowsRefuseInWords) {
       << dbias;
 }
 
-// Negative strides are right, but a GPU's copy engine does not take them.
-TEST_F(AttentionValidation, AlignedRows) {
-  EXPECT_TRUE(problem_of(ctx_, forward_).has_aligned_rows);
-  AttentionForward upside_down = forward_;
-  upside_down.k.strides[1] = -upside_down.k.strides[1];
-  EXPECT_FALSE(problem_of(ctx_, upside_down).has_aligned_rows);
-  AttentionBackward shifted = backward_;
-  shifted.dq.data = shifted.dq.as<float>() + 1;
-  EXPECT_FALSE(problem_of(ctx_, shifted).has_aligned_rows);
+// These strides are right, but a GPU's copy engine does not take all of them.
+TEST_F(AttentionValidation, LayoutsOfTheCopyEngine) {
+  EXPECT_TRUE(problem_of(ctx_, forward_).fits_copy_engine);
+  EXPECT_TRUE(problem_of(ctx_, backward_).fits_copy_engine);
+  const auto fits = [&](int dimension, int64_t stride) {
+    AttentionForward a = forward_;
+    a.k.strides[dimension] = stride;
+    return problem_of(ctx_, a).fits_copy_engine;
+  };
+  const int64_t end = int64_t{1} << 38;  // 2⁴⁰ bytes of f32
+  for (int dimension = 0; dimension < 3; ++dimension) {
+    EXPECT_TRUE(fits(dimension, 4));
+    EXPECT_TRUE(fits(dimension, end - 4));
+    for (const int64_t stride : {end, INT64_MAX - 3, int64_t{0}, int64_t{-16}, int64_t{18}}) {
+      EXPECT_FALSE(fits(dimension, stride)) << "dimension " << dimension << ", " << stride;
+    }
+  }
+  AttentionForward one = forward_;  // of one entry, which is never stepped along
+  one.v = make(DType::f32, {1, 6, 2, 16});
+  one.v.strides[0] = 0;
+  EXPECT_TRUE(problem_of(ctx_, one).fits_copy_engine);
+  AttentionForward none = forward_;
+  none.k = none.v = make(DType::f32, {2, 0, 2, 16});
+  EXPECT_EQ(none.k.strides[0], 0);
+  EXPECT_TRUE(problem_of(ctx_, none).fits_copy_engine);
+  for (Tensor AttentionBackward::*x :
+       {&AttentionBackward::q, &AttentionBackward::k, &AttentionBackward::v,
+        &AttentionBackward::out, &AttentionBackward::dout, &AttentionBackward::dq,
+        &AttentionBackward::dk, &AttentionBackward::dv}) {
+    AttentionBackward shifted = backward_;
+    (shifted.*x).data = (shifted.*x).as<float>() + 1;
+    EXPECT_FALSE(problem_of(ctx_, shifted).fits_copy_engine);
+  }
 }
 
 TEST_F(AttentionValidation, PackedSequences) {
