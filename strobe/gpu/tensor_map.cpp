@@ -48,9 +48,10 @@ CUtensorMap make_tensor_map(const BoxedTensor& tensor) {
              kRank, const_cast<void*>(tensor.data), size, stride, box, element_stride,
              CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
              CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
-  check(result == CUDA_SUCCESS, "the driver refuses a tensor map of ", size[0], " × ", size[1],
-        " × ", size[2], " × ", size[3], " with strides of ", stride[0], ", ", stride[1], ", ",
-        stride[2], " bytes at ", tensor.data, ": error ", static_cast<int>(result));
+  check(result == CUDA_SUCCESS, "the driver refuses a tensor map of ", tensor.name, ", ", size[0],
+        " × ", size[1], " × ", size[2], " × ", size[3], " with strides of ", stride[0], ", ",
+        stride[1], ", ", stride[2], " bytes at ", tensor.data, ": error ",
+        static_cast<int>(result));
   return map;
 }
 

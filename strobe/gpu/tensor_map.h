@@ -17,6 +17,7 @@ namespace strobe {
 // Address and strides are multiples of 16 bytes, and strides are positive and less than 2⁴⁰ bytes;
 // of dimensions with one entry they do not matter.
 struct BoxedTensor {
+  const char* name = "";  // in errors
   const void* data = nullptr;
   DType dtype = DType::bf16;
   std::array<int64_t, 4> size{};

@@ -47,11 +47,11 @@ void launch_backward_sm90(Context& ctx, const AttentionBackward& args,
          {.grid = dim3((lanes + kThreads - 1) / kThreads), .block = dim3(kThreads)}, params);
   const int items = params.units * params.key_tiles;
   if (ctx.is_planning() || items == 0) return;
-  params.k = bthd_map(args.k, Config::kBlockK);
-  params.v = bthd_map(args.v, Config::kBlockK);
+  params.k = bthd_map("k", args.k, Config::kBlockK);
+  params.v = bthd_map("v", args.v, Config::kBlockK);
   const bool has_queries = params.call.seq_q > 0;  // else nothing reads their maps
-  params.q = has_queries ? bthd_map(args.q, Config::kBlockQ) : params.k;
-  params.dout = has_queries ? bthd_map(args.dout, Config::kBlockQ) : params.k;
+  params.q = has_queries ? bthd_map("q", args.q, Config::kBlockQ) : params.k;
+  params.dout = has_queries ? bthd_map("dout", args.dout, Config::kBlockQ) : params.k;
   launch(ctx, attention_backward_flash_sm90_kernel<Config>,
          {.grid = dim3(std::min(items, processors)),
           .block = dim3(Config::kThreads),

@@ -15,10 +15,10 @@ namespace strobe {
 template <class Config>
 typename Config::Params forward_sm90_params(const AttentionForward& args, int64_t l2_bytes) {
   typename Config::Params params;
-  params.q = bthd_map(args.q, Config::kBlockQ);
-  params.k = bthd_map(args.k, Config::kBlockK);
-  params.v = bthd_map(args.v, Config::kBlockK);
-  params.out = bthd_map(args.out, Config::kWarpRows);
+  params.q = bthd_map("q", args.q, Config::kBlockQ);
+  params.k = bthd_map("k", args.k, Config::kBlockK);
+  params.v = bthd_map("v", args.v, Config::kBlockK);
+  params.out = bthd_map("out", args.out, Config::kWarpRows);
   params.call = attention_params<typename Config::T>(args);
   // Long sections, so that what is left at the end is short; but at the beginning of a section the
   // keys and values of all its heads come from memory at once.
