@@ -5,14 +5,13 @@
 #include <fstream>
 
 #include "strobe/core/cuda/check.h"
+#include "strobe/core/cuda/why_not.h"
 
 namespace strobe::cuda {
 namespace {
 
 // Is there code for this GPU? What the runtime says of one kernel holds for all.
 __global__ void probe_kernel() {}
-
-std::string version(int number) { return fmt::format("{}.{}", number / 1000, number % 1000 / 10); }
 
 int driver_version() {
   int driver = 0;
@@ -60,38 +59,21 @@ int device_count() {
 std::string_view architectures() { return STROBE_CUDA_ARCHITECTURES; }
 
 std::string why_not(int index) {
-  const int driver = driver_version(), needed = CUDART_VERSION;
-  if (driver == 0) return "there is no NVIDIA driver";
-  int count = 0;
-  const cudaError_t status = cudaGetDeviceCount(&count);
+  Answers answers = {.driver = driver_version()};
+  answers.counting = cudaGetDeviceCount(&answers.count);
   cudaGetLastError();
-  if (status == cudaErrorInsufficientDriver) {
-    return fmt::format("the NVIDIA driver supports CUDA {}, this build needs {}", version(driver),
-                       version(needed));
+  if (answers.counting == cudaSuccess && index >= 0 && index < answers.count) {
+    try {
+      const CurrentDevice current(index);
+      cudaFuncAttributes attributes;
+      answers.probe = cudaFuncGetAttributes(&attributes, probe_kernel);
+      cudaGetLastError();
+    } catch (const Error& error) {
+      return error.what();
+    }
+    if (answers.probe != cudaSuccess) answers.gpu = info(index);
   }
-  if (status == cudaErrorNoDevice || count == 0) return "there is no GPU";
-  if (status != cudaSuccess) return cudaGetErrorString(status);
-  if (index < 0 || index >= count) return fmt::format("there is no GPU {}, but {}", index, count);
-
-  cudaError_t probe = cudaSuccess;
-  try {
-    const CurrentDevice current(index);
-    cudaFuncAttributes attributes;
-    probe = cudaFuncGetAttributes(&attributes, probe_kernel);
-    cudaGetLastError();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  if (probe == cudaSuccess) return "";
-  const CudaInfo gpu = info(index);
-  // Somebody has the GPU for himself, or all its memory.
-  if (probe == cudaErrorDevicesUnavailable || probe == cudaErrorMemoryAllocation) {
-    return fmt::format("{}: {}", gpu.name, cudaGetErrorString(probe));
-  }
-  return fmt::format(
-      "{} has compute capability {}.{}, this build has code for compute capability {} ({})",
-      gpu.name, gpu.capability / 10, gpu.capability % 10, STROBE_CUDA_ARCHITECTURES,
-      cudaGetErrorString(probe));
+  return why_not(answers, index, architectures());
 }
 
 CudaInfo info(int index) {
@@ -104,8 +86,8 @@ CudaInfo info(int index) {
           .l2_bytes = properties.l2CacheSize,
           .shared_bytes_per_block = static_cast<int64_t>(properties.sharedMemPerBlockOptin),
           .driver = driver_release(),
-          .driver_cuda = version(driver_version()),
-          .runtime_cuda = version(CUDART_VERSION)};
+          .driver_cuda = version_text(driver_version()),
+          .runtime_cuda = version_text(CUDART_VERSION)};
 }
 
 void* allocate(int index, int64_t bytes) {
