@@ -182,8 +182,14 @@ MemoryPlan plan_training(const Device& device, const Gpt2Config& config,
   plan.bytes = ctx.arena().high_water_bytes();
   plan.free_bytes = free_memory_bytes(device);
   const int64_t limit = Arena::options_from_environment().limit_bytes;
-  const int64_t allowed = limit == 0 ? plan.free_bytes : std::min(limit, plan.free_bytes);
-  if (plan.bytes <= allowed) return plan;
+  check_fits(plan, limit == 0 ? plan.free_bytes : std::min(limit, plan.free_bytes), device,
+             attention);
+  return plan;
+}
+
+void check_fits(const MemoryPlan& plan, int64_t allowed_bytes, const Device& device,
+                std::string_view attention) {
+  if (plan.bytes <= allowed_bytes) return;
   std::string parts;
   for (int use = 0; use < kMemoryUses; ++use) {
     const int64_t bytes = plan.report.at_peak_bytes[use];
@@ -194,7 +200,7 @@ MemoryPlan plan_training(const Device& device, const Gpt2Config& config,
   }
   throw OutOfMemory(fmt::format("out of memory: a training step needs {} MiB ({}), {} has {} MiB; "
                                 "try a smaller batch with more accumulation, a shorter seq{}",
-                                plan.bytes >> 20, parts, device, allowed >> 20,
+                                plan.bytes >> 20, parts, device, allowed_bytes >> 20,
                                 attention == "flash" ? "" : ", or attention flash"),
                     "");
 }

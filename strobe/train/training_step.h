@@ -76,13 +76,18 @@ class TrainingStep {
 void prepare(Context& ctx, const TrainOptions& options);
 
 // What a run takes on its device, by category, before it begins; nothing where that is a CPU.
-// Throws OutOfMemory when the device has less: with what is needed, what there is, and what to try.
 struct MemoryPlan {
   MemoryReport report;
   int64_t bytes = 0;       // to reserve: the report's peak, and what alignment takes
   int64_t free_bytes = 0;  // on the device, before
 };
+// Throws OutOfMemory as check_fits() when the device has less.
 MemoryPlan plan_training(const Device& device, const Gpt2Config& config,
                          const TrainOptions& options, std::string_view attention);
+
+// Throws OutOfMemory when a plan needs more than is allowed: with what is needed, what there is,
+// and what to try.
+void check_fits(const MemoryPlan& plan, int64_t allowed_bytes, const Device& device,
+                std::string_view attention);
 
 }  // namespace strobe
