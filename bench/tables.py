@@ -18,7 +18,7 @@ import re
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 NAMES = {"cuda_standard": "standard", "cuda_flash_portable": "flash, portable",
          "cuda_flash_sm90": "flash, Hopper",
-         "torch_sdpa_flash": "FlashAttention-2",
+         "torch_sdpa_flash": "FlashAttention-2", "flash_attention_3": "FlashAttention-3",
          "torch_sdpa_cudnn": "cuDNN", "torch_sdpa_efficient": "memory-efficient",
          "torch_eager": "PyTorch, eager", "hf_gpt2_eager": "Hugging Face: eager",
          "hf_gpt2_sdpa": "SDPA", "hf_gpt2_sdpa_compiled": "SDPA, compiled",

@@ -60,7 +60,9 @@ std::string provenance_command(const Json& row) {
 std::string bench_command(const Json& row) {
   const std::string op = text_or_empty(row, "op"), preset = text_or_empty(row, "preset");
   if (row.contains("peer")) {
-    if (is_gpu_row(row)) return "bench/peers/gpu_peers.py FILE --json FILE";
+    const std::string impl = text_or_empty(row, "impl");
+    const bool is_of_torch = impl.starts_with("torch_") || impl.starts_with("hf_");
+    if (is_gpu_row(row)) return is_of_torch ? "bench/peers/gpu_peers.py FILE --json FILE" : "";
     const bool is_cpu_peer = op == "attention" || op == "train";
     return is_cpu_peer ? "bench/peers/cpu_peers.py FILE --json FILE" : "";
   }

@@ -57,7 +57,7 @@ struct FlashBackwardSm90 {
   }
   static constexpr int kStages = 2;  // of q, and of dout with its statistics
   // Of an item v, and then k: with four, the next item's come ahead; with three, its k waits; with
-  // two, both.
+  // two, both. As many as shared memory holds.
   static constexpr int kKeyBuffers = kPanels == 1 ? 4 : kHasRoles || kBlockQ > 64 ? 2 : 3;
   static constexpr int kWorkStages = 3;
 
