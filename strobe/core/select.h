@@ -47,25 +47,40 @@ std::vector<Impl> join_impls(std::span<const Impl> first, std::span<const Impl> 
   return rows;
 }
 
+// The row of that name; throws an Error with its reason where it cannot run the problem, with all
+// names where there is none such.
+template <class Impl, class Problem>
+const Impl& select_named(std::string_view op, std::span<const Impl> impls, const Problem& problem,
+                         const Device& device, const std::string& name) {
+  std::string names;
+  for (const Impl& impl : impls) {
+    names += fmt::format("{}{}", names.empty() ? "" : ", ", impl.name);
+    if (impl.name != name) continue;
+    const std::string reason = impl.why_not(problem, device);
+    if (reason.empty()) return impl;
+    throw_error(fmt::format("{} cannot be run by {}: {}", op, name, reason));
+  }
+  throw_error(fmt::format("{} cannot be run by {}: there are {}", op, name, names));
+}
+
 // The first row of `impls` that grants the wish and whose `why_not` is empty for the problem.
-// If there is none, throws an Error that lists every row with its reason.
+// If there is none, throws an Error that lists every row with its reason; of a row that is wished
+// for by its name, that one's only.
 template <class Impl, class Problem>
 const Impl& select(std::string_view op, std::span<const Impl> impls, const Problem& problem,
                    const Device& device, const Wish& wish = {}) {
+  if (!wish.implementation.empty()) {
+    return select_named(op, impls, problem, device, wish.implementation);
+  }
   std::string reasons;
   for (const Impl& impl : impls) {
     std::string reason;
-    if (!wish.implementation.empty() && impl.name != wish.implementation) {
-      reason = fmt::format("'{}' was asked for", wish.implementation);
-    } else {
-      if constexpr (requires { impl.algorithm; }) {
-        if (wish.implementation.empty() && wish.algorithm != Algorithm::any &&
-            impl.algorithm != wish.algorithm) {
-          reason = fmt::format("is {}, {} was asked for", impl.algorithm, wish.algorithm);
-        }
+    if constexpr (requires { impl.algorithm; }) {
+      if (wish.algorithm != Algorithm::any && impl.algorithm != wish.algorithm) {
+        reason = fmt::format("is {}, {} was asked for", impl.algorithm, wish.algorithm);
       }
-      if (reason.empty()) reason = impl.why_not(problem, device);
     }
+    if (reason.empty()) reason = impl.why_not(problem, device);
     if (reason.empty()) return impl;
     reasons += fmt::format("; {}: {}", impl.name, reason);
   }

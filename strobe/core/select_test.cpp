@@ -67,11 +67,14 @@ TEST(Select, ListsEveryRowsReasonWhenNoneCanRun) {
             "; cpu_flash_wide: length is 11, at most 8"
             "; cpu_flash: length is 11, only even ones"
             "; cpu_standard: is standard, flash was asked for");
-  EXPECT_EQ(refusal(11, {.implementation = "cpu_flash"}, 2),
-            "no implementation of attention can run this"
-            "; cpu_flash_wide: 'cpu_flash' was asked for"
-            "; cpu_flash: length is 11, only even ones");
   EXPECT_EQ(refusal(4, {}, 0), "no implementation of attention can run this");
+}
+
+TEST(Select, SaysOfANamedRowItsOwnReasonOnly) {
+  EXPECT_EQ(refusal(11, {.implementation = "cpu_flash"}),
+            "attention cannot be run by cpu_flash: length is 11, only even ones");
+  EXPECT_EQ(refusal(4, {.implementation = "cpu_flesh"}, 2),
+            "attention cannot be run by cpu_flesh: there are cpu_flash_wide, cpu_flash");
 }
 
 TEST(Select, WorksForOpsWithOneAlgorithm) {
