@@ -7,7 +7,6 @@
 #include <cpuid.h>
 #endif
 
-#include <algorithm>
 #include <cstdlib>
 #include <fstream>
 #include <map>
@@ -104,15 +103,16 @@ Device device_named(std::string_view name) {
   constexpr Device kGpu = {DeviceKind::cuda, 0};
   if (name == "cpu") return {};
   if (name == "auto") return why_no_cuda().empty() ? kGpu : Device{};
-  for (int index = 0; index < std::max(1, cuda_device_count()); ++index) {
+  const int count = cuda_device_count();
+  check(count > 0 || !is_device_name(name), "device '", name, "': ", why_no_cuda());
+  for (int index = 0; index < count; ++index) {
     const Device device = {DeviceKind::cuda, index};
     if (name != to_text(device) && name != fmt::format("cuda:{}", index)) continue;
     check(why_no_cuda(index).empty(), "device '", name, "': ", why_no_cuda(index));
     return device;
   }
-  throw_error(
-      fmt::format("device is '{}', allowed are auto, cpu, cuda, and cuda:N for one of {} GPUs",
-                  name, cuda_device_count()));
+  throw_error(fmt::format(
+      "device is '{}', allowed are auto, cpu, cuda, and cuda:N for one of {} GPUs", name, count));
 }
 
 std::string_view cuda_architectures() { return cuda::architectures(); }
