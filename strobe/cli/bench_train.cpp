@@ -75,8 +75,8 @@ DType parse_dtype(const std::string& text) {
 }
 
 // Fills in what is left to the device, and takes batch and seq as a shape.
-void complete(Options& options) {
-  const bool is_on_gpu = device_named(options.train.device).kind == DeviceKind::cuda;
+void complete(Options& options, const Device& device) {
+  const bool is_on_gpu = device.kind == DeviceKind::cuda;
   if ((options.batch == 0) != (options.seq == 0)) {
     throw UsageError(fmt::format("--{} needs --{} beside it", options.seq == 0 ? "batch" : "seq",
                                  options.seq == 0 ? "seq" : "batch"));
@@ -120,8 +120,7 @@ double step_flop(const TrainOptions& o, int64_t parameters) {
   return per_token * static_cast<double>(o.batch * o.seq);
 }
 
-Json time_training(const TrainOptions& options, const TimingPlan& plan) {
-  const Device device = device_named(options.device);
+Json time_training(const TrainOptions& options, const Device& device, const TimingPlan& plan) {
   // In memory of its own, given back: the training's is planned, and may be nearly all there is.
   const auto measure_matmul = [&] {
     Context ctx(device);
@@ -196,14 +195,16 @@ int bench_train_command(const Arguments& arguments) {
       "products in the same type (docs/bench.md), measured before and after.");
   options.visit(parser);
   if (!parser.parse(arguments)) return 0;
-  complete(options);
+  const Device device = device_named(options.train.device);
+  complete(options, device);
   const std::vector<TrainOptions> runs = runs_of(options);
+  for (const TrainOptions& run : runs) check_can_train(device, run);
   if (options.threads > 0) set_thread_count(static_cast<int>(options.threads));
 
-  BenchRows rows(options.json, device_named(options.train.device));
+  BenchRows rows(options.json, device);
   print_head();
   for (const TrainOptions& run : runs) {
-    Json row = time_training(run, {.repeats = options.repeats, .seconds = options.seconds});
+    Json row = time_training(run, device, {.repeats = options.repeats, .seconds = options.seconds});
     row["preset"] = options.train.preset;
     rows.write(row);
     print_row(row);

@@ -15,16 +15,15 @@ namespace {
 
 constexpr int64_t kFewSequences = 8;
 
-bool has_products(const Context& ctx, DType dtype) {
-  return std::ranges::any_of(linear_impls(), [&](const LinearImpl& impl) {
-    return impl.why_not(dtype, ctx.device()).empty();
-  });
+bool has_products(const Device& device, DType dtype) {
+  return std::ranges::any_of(
+      linear_impls(), [&](const LinearImpl& impl) { return impl.why_not(dtype, device).empty(); });
 }
 
 // Activations are of the weights' type, but f32 for evaluation where the device has no matrix
 // products of that.
 DType activation_dtype(const Context& ctx, DType weights, bool is_trainable) {
-  return is_trainable || has_products(ctx, weights) ? weights : DType::f32;
+  return is_trainable || has_products(ctx.device(), weights) ? weights : DType::f32;
 }
 
 // The positions of each sequence that are not padding; throws Error unless there is at least one.
@@ -107,6 +106,16 @@ Gpt2Parameters::Gpt2Parameters(const Gpt2Config& config) {
   ln_f = layernorm("transformer.ln_f", config.n_embd);
 }
 
+void check_can_train(const Device& device, DType dtype) {
+  if (has_products(device, dtype)) return;
+  std::vector<DType> allowed;
+  for (const DType type : {DType::f32, DType::bf16, DType::f16}) {
+    if (has_products(device, type)) allowed.push_back(type);
+  }
+  throw_error(fmt::format("the model's type is {}, allowed for training on {}: {}", dtype, device,
+                          fmt::join(allowed, ", ")));
+}
+
 int64_t parameter_count(const Gpt2Config& config) {
   int64_t count = 0;
   Gpt2Parameters(config).for_each([&](const Parameter& p) { count += p.shape.numel(); });
@@ -131,8 +140,7 @@ Gpt2::Gpt2(Context& ctx, const Gpt2Config& config, DType dtype, bool is_trainabl
       attention_(attention_wish(config.attn_implementation)),
       parameters_(config) {
   check(dtype != DType::i32, "the model's type is ", dtype, ", allowed are f32, bf16 and f16");
-  check(!is_trainable || dtype != DType::f16 || has_products(ctx, dtype),
-        "the model's type is f16, allowed for training on ", ctx.device(), " are f32 and bf16");
+  if (is_trainable) check_can_train(ctx.device(), dtype);
   for_each_parameter([&](Parameter& p) { allocate(ctx, p, dtype, is_trainable); });
   // Memory is touched only when all of it is there: a model that is too large fails at once.
   if (is_trainable) for_each_parameter([&](Parameter& p) { clear_moments(ctx, p); });

@@ -46,6 +46,9 @@ struct Gpt2Parameters {
 // How many numbers a model of this configuration learns; 124,439,808 for GPT-2 small.
 int64_t parameter_count(const Gpt2Config& config);
 
+// Throws Error where the device has no matrix products of this type: no model can learn in it.
+void check_can_train(const Device& device, DType dtype);
+
 struct Gpt2Inputs;  // strobe/models/gpt2_inputs.h
 
 // Sequences to compute on, in host memory.
@@ -88,7 +91,7 @@ struct Gpt2TrainingPass {
 // activations f32; and so it is in bf16 for evaluation.
 class Gpt2 {
  public:
-  // Throws Error when the configuration is invalid, or the device cannot train in that type.
+  // Throws Error when the configuration is invalid, or check_can_train() does.
   Gpt2(Context& ctx, const Gpt2Config& config, DType dtype = DType::f32, bool is_trainable = true);
 
   const Gpt2Config& config() const { return config_; }

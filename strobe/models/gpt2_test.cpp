@@ -317,7 +317,7 @@ TEST(Gpt2, ErrorsNameValueAndWhatIsAllowed) {
             "the model was made for evaluation only, it has no gradients");
   Context cpu;
   EXPECT_EQ(error_of([&] { Gpt2(cpu, tiny_config(), DType::f16); }),
-            "the model's type is f16, allowed for training on cpu are f32 and bf16");
+            "the model's type is f16, allowed for training on cpu: f32, bf16");
 }
 
 }  // namespace

@@ -191,6 +191,11 @@ void execute_by_copy(Context& ctx, const Matmul& args) {
 }  // namespace
 
 void onednn_matmul(Context& ctx, const Matmul& args) {
+  const DType in = args.a.dtype, out = args.c.dtype;
+  check((in == DType::f32 || in == DType::bf16) && args.b.dtype == in &&
+            (out == in || out == DType::f32),
+        "oneDNN is given ", in, " times ", args.b.dtype, " to ", out,
+        ", allowed is f32, or bf16 to bf16 or f32");
   Matmul call = args;
   for (Tensor* t : {&call.a, &call.b, &call.c}) *t = with_clear_layout(*t);
   const int row = call.c.rank() - 2, column = call.c.rank() - 1;

@@ -160,13 +160,16 @@ void TrainingStep::save_to(TrainingState& state) const {
   state.skipped_steps = numbers[kStepsSkipped];
 }
 
+void check_can_train(const Device& device, const TrainOptions& options) {
+  check_can_train(device, options.dtype);
+  check(!options.tf32 || (device.kind == DeviceKind::cuda && options.dtype == DType::f32),
+        "tf32 is asked for with ", options.dtype, " on ", device, ", allowed is f32 on a GPU");
+}
+
 void prepare(Context& ctx, const TrainOptions& options) {
+  check_can_train(ctx.device(), options);
   ctx.set_deterministic(options.deterministic);
-  if (!options.tf32) return;
-  check(ctx.device().kind == DeviceKind::cuda && options.dtype == DType::f32,
-        "tf32 is asked for with ", options.dtype, " on ", ctx.device(),
-        ", allowed is f32 on a GPU");
-  ctx.prefer("linear", {.implementation = "cuda_tf32"});
+  if (options.tf32) ctx.prefer("linear", {.implementation = "cuda_tf32"});
 }
 
 MemoryPlan plan_training(const Device& device, const Gpt2Config& config,

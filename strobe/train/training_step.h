@@ -71,8 +71,12 @@ class TrainingStep {
   double attention_seconds_ = 0;
 };
 
+// Throws Error unless the device can train in the options' type, and has tf32 where that is asked
+// for.
+void check_can_train(const Device& device, const TrainOptions& options);
+
 // What the options ask of the context: determinism, and how linear layers multiply. Throws Error
-// when tf32 is asked for where there is none.
+// where check_can_train() does.
 void prepare(Context& ctx, const TrainOptions& options);
 
 // What a run takes on its device, by category, before it begins; nothing where that is a CPU.

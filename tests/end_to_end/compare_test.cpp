@@ -15,6 +15,13 @@ namespace {
 
 namespace fs = std::filesystem;
 
+void expect_failure(const ProgramResult& result, int exit_code, const std::string& text) {
+  EXPECT_EQ(result.exit_code, exit_code);
+  EXPECT_NE(result.error.find(text), std::string::npos) << result.error << "lacks: " << text;
+  EXPECT_EQ(std::ranges::count(result.error, '\n'), 1) << result.error;
+  EXPECT_EQ(result.out, "");
+}
+
 class CompareTest : public ::testing::Test {
  protected:
   // Of a model that takes milliseconds, with these options besides.
@@ -25,13 +32,6 @@ class CompareTest : public ::testing::Test {
         "48",      "--data",    "lab", "--steps",  "5",  "--out",    out_, "--warmup", "0"};
     all.insert(all.end(), options.begin(), options.end());
     return run_strobe(all, setting);
-  }
-
-  static void expect_failure(const ProgramResult& result, int exit_code, const std::string& text) {
-    EXPECT_EQ(result.exit_code, exit_code);
-    EXPECT_NE(result.error.find(text), std::string::npos) << result.error << "lacks: " << text;
-    EXPECT_EQ(std::ranges::count(result.error, '\n'), 1) << result.error;
-    EXPECT_EQ(result.out, "");
   }
 
   std::string file(const std::string& name) const { return out_ + "/" + name; }
@@ -207,7 +207,12 @@ TEST(BenchTest, AttentionIsCheckedTimedAndWritten) {
   const ProgramResult refused = bench({"--head-dim", "33", "--impl", "flash"});
   EXPECT_EQ(refused.exit_code, 1);
   EXPECT_NE(refused.error.find("head_dim"), std::string::npos) << refused.error;
-  EXPECT_EQ(run_strobe({"bench", "everything"}).exit_code, 2);
+}
+
+TEST(BenchTest, MistakesAreOneLine) {
+  expect_failure(run_strobe({"bench", "everything"}), 2, "bench of 'everything', allowed are");
+  expect_failure(run_strobe({"bench", "train", "--dtypes", "f32,f16", "--device", "cpu"}), 1,
+                 "the model's type is f16, allowed for training on cpu: f32");
 }
 
 TEST(BenchTest, TrainingStepsAreTimed) {
