@@ -63,10 +63,7 @@ struct Options {
 
   AttentionCase single() const {
     const int64_t keys = seq_k > 0 ? seq_k : seq;
-    if (padded_keys >= keys) {
-      throw UsageError(fmt::format("--padded-keys is {}, there are {} keys: one must be left",
-                                   padded_keys, keys));
-    }
+    check_shape(keys);
     return {
         .batch = batch,
         .heads = heads,
@@ -81,6 +78,25 @@ struct Options {
   }
 
  private:
+  void check_shape(int64_t keys) const {
+    if (padded_keys >= keys) {
+      throw UsageError(fmt::format("--padded-keys is {}, there are {} keys: one must be left",
+                                   padded_keys, keys));
+    }
+    if (head_dim % 8 != 0) {
+      throw UsageError(fmt::format("--head-dim is {}, allowed is a multiple of 8", head_dim));
+    }
+    if (kv_heads > 0 && heads % kv_heads != 0) {
+      throw UsageError(fmt::format("--kv-heads is {}, allowed is what divides the {} query heads",
+                                   kv_heads, heads));
+    }
+    try {
+      Dropout::with(dropout, {});
+    } catch (const Error& error) {
+      throw UsageError(fmt::format("--{}", error.what()));
+    }
+  }
+
   template <class Visitor>
   void visit_shape(Visitor&& visit) {
     visit(batch, {.name = "batch", .unit = "sequences", .help = "B", .min = 1});
