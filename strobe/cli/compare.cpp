@@ -23,6 +23,7 @@
 #include "strobe/report/training_run.h"
 #include "strobe/train/provenance.h"
 #include "strobe/train/training_data.h"
+#include "strobe/train/training_step.h"
 
 namespace strobe {
 namespace {
@@ -54,22 +55,24 @@ void check_readable(const CompareOptions& options) {
 }
 
 // Children take over the environment.
-void limit_memory(const CompareOptions& options) {
+void limit_memory(const CompareOptions& options, const Device& device) {
   constexpr const char* kLimit = "STROBE_MEMORY_LIMIT";
   constexpr int64_t kMiB = 1 << 20;
   int64_t limit = options.memory_limit;
-  // A sweep goes to the limits of the machine; it must not push others out of memory.
-  if (limit == 0 && !options.sweep.empty() && std::getenv(kLimit) == nullptr) {
+  // A sweep goes to the limits of the machine; it must not push others out of memory. A GPU pushes
+  // nobody out: it refuses what is not free.
+  if (limit == 0 && !options.sweep.empty() && std::getenv(kLimit) == nullptr &&
+      device.kind == DeviceKind::cpu) {
     limit = std::max<int64_t>(free_memory_bytes() / kMiB, 1);
   }
   if (limit > 0) setenv(kLimit, fmt::format("{}", limit).c_str(), 1);
 }
 
-Json provenance_row(const CompareOptions& options, const std::string& axis) {
+Json provenance_row(const CompareOptions& options, const std::string& axis, const Device& device) {
   Json row = {{"kind", "provenance"}, {"command", "compare"}};
-  row.update(provenance());
+  row.update(provenance(device));
   row["title"] = compare_title(options, axis);
-  row["subtitle"] = compare_subtitle(options, axis);
+  row["subtitle"] = compare_subtitle(options, axis, device);
   row["options"] = options_json(options);
   return row;
 }
@@ -160,6 +163,13 @@ int run_one(const ChildCall& call) {
   });
 }
 
+// "NVIDIA H100 80GB HBM3", "AMD EPYC, 4 threads"
+std::string machine_text(const Device& device) {
+  if (device.kind == DeviceKind::cuda) return cuda_info(device.index).name;
+  return fmt::format("{}, {} thread{}", cpu_info().model, thread_count(),
+                     thread_count() == 1 ? "" : "s");
+}
+
 }  // namespace
 
 bool parse_compare_options(CompareOptions& options, const Arguments& arguments) {
@@ -189,7 +199,8 @@ std::string compare_title(const CompareOptions& options, std::string_view axis) 
                      short_number(static_cast<double>(parameter_count(model_config(train)))));
 }
 
-std::string compare_subtitle(const CompareOptions& options, std::string_view axis) {
+std::string compare_subtitle(const CompareOptions& options, std::string_view axis,
+                             const Device& device) {
   const TrainOptions& train = options.train;
   const bool is_training = options.task == CompareTask::train;
   std::vector<std::string> parts;
@@ -202,8 +213,7 @@ std::string compare_subtitle(const CompareOptions& options, std::string_view axi
   if (!is_training) parts.push_back(fmt::format("{} new tokens", options.new_tokens));
   parts.push_back(std::string(to_text(train.dtype)));
   if (is_training) parts.push_back(fmt::format("dropout {:g}", train.dropout));
-  return fmt::format("{} · {}, {} thread{}", fmt::join(parts, ", "), cpu_info().model,
-                     thread_count(), thread_count() == 1 ? "" : "s");
+  return fmt::format("{} · {}", fmt::join(parts, ", "), machine_text(device));
 }
 
 int compare_command(const Arguments& arguments) {
@@ -214,15 +224,17 @@ int compare_command(const Arguments& arguments) {
   const std::string axis = axis_of(options);
   if (options.train.threads > 0) set_thread_count(static_cast<int>(options.train.threads));
   const bool is_training = options.task == CompareTask::train;
+  const Device device = device_named(options.train.device);
+  if (is_training) check_can_train(device, options.train);
   if (!is_training || axis == "seq") {  // then it is not used, and nobody need adapt it
     options.train.seq = std::min(options.train.seq, options.train.n_positions);
   }
   if (const int signal = is_training ? prepare_training_text(options.train) : 0; signal != 0) {
     return 128 + signal;
   }
-  const Json provenance = provenance_row(options, axis);
+  const Json provenance = provenance_row(options, axis, device);
   check_readable(options);
-  limit_memory(options);
+  limit_memory(options, device);
 
   create_folder(options.out);
   JsonlWriter results(path_in(options, "results.jsonl"));
@@ -233,7 +245,9 @@ int compare_command(const Arguments& arguments) {
 
   const InterruptGuard interrupt;
   const auto measure = options.sweep.empty() ? measure_each : measure_sweep;
-  const std::string failed = measure(options, names, arguments, interrupt, results);
+  Arguments words = arguments;
+  words.insert(words.end(), {"--device", to_text(device)});  // also where that was `auto`
+  const std::string failed = measure(options, names, words, interrupt, results);
   report(options, provenance, results);
   check(failed.empty(), failed, " failed; what was measured is in ", results.path());
   return interrupt.requested() ? 128 + interrupt.signal() : 0;

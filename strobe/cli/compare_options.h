@@ -50,8 +50,8 @@ struct CompareOptions {
                         "where missing"});
     visit(memory_limit, {.name = "memory_limit",
                          .unit = "MiB",
-                         .help = "that the tensors of a run may take; 0: the machine's memory, in "
-                                 "a sweep what is free of it now",
+                         .help = "that the tensors of a run may take; 0: the device's memory, in "
+                                 "a sweep what is free of it",
                          .min = 0});
     visit(lang, {.name = "lang", .help = "language of the report and of training's pictures"},
           {Language::english, Language::traditional_chinese});
@@ -85,6 +85,7 @@ bool parse_compare_options(CompareOptions& options, const Arguments& arguments);
 // What was compared, and where: the two lines above table and picture. `axis` is what a sweep
 // changes, and is not given a value; empty without one.
 std::string compare_title(const CompareOptions& options, std::string_view axis);
-std::string compare_subtitle(const CompareOptions& options, std::string_view axis);
+std::string compare_subtitle(const CompareOptions& options, std::string_view axis,
+                             const Device& device);
 
 }  // namespace strobe

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "strobe/core/check.h"
+#include "strobe/core/device.h"
 #include "tests/end_to_end/program.h"
 
 namespace strobe::testing {
@@ -66,6 +67,9 @@ TEST_F(CompareTest, ShowsBothAndTheirDifference) {
   EXPECT_EQ(provenance.at("kind"), "provenance");
   EXPECT_EQ(provenance.at("options").at("attention"), "standard,flash");
   EXPECT_EQ(provenance.at("options").at("n_embd"), 32);
+  EXPECT_EQ(provenance.at("device"), "cpu");
+  const std::string subtitle = provenance.at("subtitle");
+  EXPECT_NE(subtitle.find(" · " + cpu_info().model + ", "), std::string::npos) << subtitle;
   for (const char* attention : {"standard", "flash"}) {
     EXPECT_EQ(rows("step", attention).size(), 5u);
     EXPECT_EQ(rows("summary", attention).size(), 1u);
@@ -103,6 +107,13 @@ TEST_F(CompareTest, MistakesAreOneLineAndLoseNothing) {
   expect_failure(compare({"--n-head", "5"}), 1, "n_embd is 32, allowed is a multiple of n_head");
   expect_failure(compare({"--data", "/missing"}), 1, "No such file");
   expect_failure(compare({"--out", "/proc/compared"}), 1, "cannot create the folder");
+  expect_failure(compare({"--dtype", "f16", "--device", "cpu"}), 1,
+                 "the model's type is f16, allowed for training on cpu: f32");
+  expect_failure(compare({"--tf32", "--device", "cpu"}), 1, "tf32 is asked for with f32 on cpu");
+  const ProgramSetting no_gpu = {.environment = {"CUDA_VISIBLE_DEVICES="}, .while_it_runs = {}};
+  expect_failure(compare({"--device", "cuda"}, no_gpu), 1, "device 'cuda': ");
+  expect_failure(compare({"--device", "cuda", "--sweep", "batch=1"}, no_gpu), 1, "device 'cuda': ");
+  expect_failure(compare({"--device", "cuda", "--task", "generate"}, no_gpu), 1, "device 'cuda': ");
   EXPECT_EQ(read_rows(results()).size(), before);
 }
 
