@@ -18,15 +18,47 @@ class GpuCommands : public ::testing::Test {
   }
   std::string path(const std::string& name) const { return folder_.path() + "/" + name; }
 
+  // `strobe compare` on the GPU, with these options besides: its results.
+  std::vector<Json> compare(const std::vector<std::string>& options) const {
+    std::vector<std::string> words = small_model({"compare", "--data", "lab", "--device", "cuda"});
+    words.insert(words.end(), {"--out", path("compared")});
+    words.insert(words.end(), options.begin(), options.end());
+    expect_success(words);
+    return read_rows(path("compared/results.jsonl"));
+  }
+
+  // The options of a model whose steps take milliseconds, after these words.
+  static std::vector<std::string> small_model(std::vector<std::string> words) {
+    words.insert(words.end(), {"--n-layer", "1", "--n-embd", "64", "--n-head", "2"});
+    return words;
+  }
+
+  // The program runs with these words; its error is shown where not.
+  static void expect_success(const std::vector<std::string>& words) {
+    const ProgramResult result = run_strobe(words);
+    ASSERT_EQ(result.exit_code, 0) << result.error;
+  }
+
+  // Each row that says where it was measured names the GPU; so many do.
+  static void expect_gpu(const std::vector<Json>& rows, size_t count) {
+    size_t found = 0;
+    for (const Json& row : rows) {
+      if (row.contains("attention_impl")) {
+        EXPECT_TRUE(row.at("attention_impl").get<std::string>().starts_with("cuda_")) << row.dump();
+      }
+      if (!row.contains("git")) continue;
+      ++found;
+      EXPECT_EQ(row.at("device"), "cuda");
+      EXPECT_EQ(row.value("gpu", ""), cuda_info().name) << row.dump();
+      EXPECT_TRUE(row.value("subtitle", cuda_info().name).ends_with(cuda_info().name))
+          << row.dump();
+    }
+    EXPECT_EQ(found, count);
+  }
+
  private:
   TemporaryFolder folder_;
 };
-
-// The program runs with these words; its error is shown where not.
-void expect_success(const std::vector<std::string>& words) {
-  const ProgramResult result = run_strobe(words);
-  ASSERT_EQ(result.exit_code, 0) << result.error;
-}
 
 TEST_F(GpuCommands, InfoNamesTheGpuAndWhatRunsThere) {
   const ProgramResult result = run_strobe({"info", "--json"});
@@ -90,6 +122,54 @@ TEST_F(GpuCommands, MasksAreThoseOfTheCpu) {
     EXPECT_NEAR(gpu[i].at("mean_difference"), cpu[i].at("mean_difference"), 1e-5);
     EXPECT_NEAR(gpu[i].at("max_difference"), cpu[i].at("max_difference"), 1e-4);
   }
+}
+
+TEST_F(GpuCommands, TrainingGoesOnAndItsModelWrites) {
+  expect_success(small_model({"train", "--data", "lab", "--device", "cuda", "--seq", "48",
+                              "--batch", "2", "--steps", "6", "--save-every", "3", "--out",
+                              path("run"), "--save-model", path("model")}));
+  expect_success({"train", "--resume", path("run"), "--steps", "8", "--device", "cuda"});
+  const std::string metrics = path("run") + "/metrics.jsonl";
+  expect_gpu(read_rows(metrics), 2);
+  EXPECT_EQ(rows_of(metrics, "resume").at(0).at("step"), 6);
+  const std::vector<Json> steps = rows_of(metrics, "step");
+  ASSERT_EQ(steps.size(), 8u);
+  EXPECT_LT(steps.back().at("loss"), steps.front().at("loss"));
+
+  expect_success({"generate", "--model", path("model"), "--prompt", "The quick", "--device", "cuda",
+                  "--max-new-tokens", "5", "--json", path("text.jsonl")});
+  expect_gpu(read_rows(path("text.jsonl")), 1);
+  EXPECT_EQ(rows_of(path("text.jsonl"), "continuation").size(), 1u);
+}
+
+TEST_F(GpuCommands, ComparisonsOfTraining) {
+  expect_gpu(compare({"--seq", "48", "--steps", "5"}), 3);
+  EXPECT_EQ(rows_of(path("compared/results.jsonl"), "comparison").size(), 1u);
+}
+
+TEST_F(GpuCommands, ComparisonsOfSeveralSizes) {
+  const std::vector<Json> rows = compare({"--sweep", "seq=32,64", "--attention", "flash"});
+  expect_gpu(rows, 1);
+  ASSERT_EQ(rows.size(), 3u);
+  for (const size_t i : {1u, 2u}) EXPECT_EQ(rows[i].at("ending"), "finished") << rows[i].dump();
+}
+
+TEST_F(GpuCommands, ComparisonsOfGeneration) {
+  expect_gpu(compare({"--task", "generate", "--new-tokens", "4", "--runs", "2"}), 1);
+  EXPECT_EQ(rows_of(path("compared/results.jsonl"), "generation").size(), 2u);
+}
+
+TEST_F(GpuCommands, TrainingStepsAndGenerationAreTimed) {
+  for (std::vector<std::string> words :
+       {std::vector<std::string>{"bench", "train", "--shapes", "2x64", "--repeats", "3"},
+        {"bench", "generate", "--dtypes", "bf16", "--new-tokens", "4", "--runs", "2"}}) {
+    words.insert(words.end(), {"--device", "cuda", "--json", path("rows.jsonl")});
+    expect_success(small_model(words));
+  }
+  const std::vector<Json> rows = read_rows(path("rows.jsonl"));
+  ASSERT_EQ(rows.size(), 2u);
+  expect_gpu(rows, 2);
+  EXPECT_TRUE(rows[0].at("impl").get<std::string>().starts_with("cuda_")) << rows[0].dump();
 }
 
 }  // namespace
