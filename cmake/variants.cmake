@@ -69,7 +69,9 @@ function(strobe_add_variants target)
       target_sources(${target} PRIVATE $<TARGET_OBJECTS:${object}>)
       if(ARCH STREQUAL "sm90")
         set_target_properties(${object} PROPERTIES CUDA_COMPILER_LAUNCHER
-          "${PROJECT_SOURCE_DIR}/cmake/check_wgmma.sh;${CMAKE_CUDA_COMPILER_LAUNCHER}")
+          "${PROJECT_SOURCE_DIR}/cmake/check_ptxas.sh;${CMAKE_CUDA_COMPILER_LAUNCHER}")
+        target_compile_options(${object} PRIVATE
+                               -Xptxas=--warn-on-spills,--warn-on-local-memory-usage)
       endif()
     endif()
     set(name ${ARG_KERNEL})
