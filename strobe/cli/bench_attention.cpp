@@ -3,6 +3,7 @@
 #include "strobe/cli/attention_names.h"
 #include "strobe/cli/bench_kit.h"
 #include "strobe/cli/commands.h"
+#include "strobe/cli/passed_over.h"
 #include "strobe/core/check.h"
 #include "strobe/core/parallel.h"
 #include "strobe/report/units.h"
@@ -289,6 +290,7 @@ int bench_attention_command(const Arguments& arguments) {
                                                : attention_preset(options.preset, given_dtype);
   const std::vector<std::string> names = attention_names(options.impl);
 
+  say_if_gpu_is_passed_over(options.device);
   Context ctx(device_named(options.device));
   ctx.set_deterministic(options.deterministic);
   AttentionBench(ctx, options).run(cases, names);

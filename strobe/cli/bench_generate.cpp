@@ -5,6 +5,7 @@
 #include "strobe/cli/attention_names.h"
 #include "strobe/cli/bench_kit.h"
 #include "strobe/cli/commands.h"
+#include "strobe/cli/passed_over.h"
 #include "strobe/cli/presets.h"
 #include "strobe/core/check.h"
 #include "strobe/core/copy.h"
@@ -245,6 +246,7 @@ int bench_generate_command(const Arguments& arguments) {
       "the time of a token,\nand how fast this machine reads memory, a GPU copies it.");
   options.visit(parser);
   if (!parser.parse(arguments)) return 0;
+  say_if_gpu_is_passed_over(options.shape.device);
   const Device device = device_named(options.shape.device);
   if (options.dtypes.empty()) {
     options.dtypes = device.kind == DeviceKind::cuda ? "bf16,f16" : "f32,bf16,f16";

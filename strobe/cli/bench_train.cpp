@@ -3,6 +3,7 @@
 #include "strobe/cli/attention_names.h"
 #include "strobe/cli/bench_kit.h"
 #include "strobe/cli/commands.h"
+#include "strobe/cli/passed_over.h"
 #include "strobe/cli/presets.h"
 #include "strobe/core/check.h"
 #include "strobe/core/parallel.h"
@@ -195,6 +196,7 @@ int bench_train_command(const Arguments& arguments) {
       "products in the same type (docs/bench.md), measured before and after.");
   options.visit(parser);
   if (!parser.parse(arguments)) return 0;
+  say_if_gpu_is_passed_over(options.train.device);
   const Device device = device_named(options.train.device);
   complete(options, device);
   const std::vector<TrainOptions> runs = runs_of(options);

@@ -6,6 +6,7 @@
 #include "strobe/cli/commands.h"
 #include "strobe/cli/compare_runs.h"
 #include "strobe/cli/loaded_model.h"
+#include "strobe/cli/passed_over.h"
 #include "strobe/cli/presets.h"
 #include "strobe/cli/sweep.h"
 #include "strobe/cli/training_text.h"
@@ -220,6 +221,7 @@ int compare_command(const Arguments& arguments) {
   if (is_child_call(arguments)) return run_one(child_call(arguments));
   CompareOptions options;
   if (!parse_compare_options(options, arguments)) return 0;
+  say_if_gpu_is_passed_over(options.train.device);
   const std::vector<std::string> names = attention_names(options.attention);
   const std::string axis = axis_of(options);
   if (options.train.threads > 0) set_thread_count(static_cast<int>(options.train.threads));

@@ -7,6 +7,7 @@
 #include "strobe/cli/attention_names.h"
 #include "strobe/cli/commands.h"
 #include "strobe/cli/loaded_model.h"
+#include "strobe/cli/passed_over.h"
 #include "strobe/core/check.h"
 #include "strobe/core/interrupt.h"
 #include "strobe/core/jsonl.h"
@@ -195,6 +196,7 @@ int generate_command(const Arguments& arguments) {
   if (!options.prompts_file.empty()) add_lines(options.prompts_file, options.prompts);
   if (options.threads > 0) set_thread_count(static_cast<int>(options.threads));
 
+  say_if_gpu_is_passed_over(options.device);
   Context ctx(device_named(options.device));
   LoadedModel model = load_model(ctx, options.model, options.dtype);
   if (options.attention != "any") model.model.set_attention(options.attention);

@@ -6,6 +6,7 @@
 #include "strobe/cli/commands.h"
 #include "strobe/cli/loaded_model.h"
 #include "strobe/cli/mask_rows.h"
+#include "strobe/cli/passed_over.h"
 #include "strobe/cli/whole_numbers.h"
 #include "strobe/core/copy.h"
 #include "strobe/core/jsonl.h"
@@ -268,6 +269,7 @@ int masks_command(const Arguments& arguments) {
   check_model_options(options, arguments);
   attention_names(options.attention);
   if (options.threads > 0) set_thread_count(static_cast<int>(options.threads));
+  say_if_gpu_is_passed_over(options.device);
   Context ctx(device_named(options.device));
   if (options.model.empty()) {
     show_masks(ctx, options);

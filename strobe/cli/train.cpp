@@ -2,6 +2,7 @@
 #include <optional>
 
 #include "strobe/cli/commands.h"
+#include "strobe/cli/passed_over.h"
 #include "strobe/cli/presets.h"
 #include "strobe/cli/training_text.h"
 #include "strobe/core/check.h"
@@ -113,6 +114,7 @@ int train_command(const Arguments& arguments) {
   options.visit(parser);
   if (!parser.parse(arguments)) return 0;
   options.resume = checkpoint;  // which the word may have meant by its run's folder
+  say_if_gpu_is_passed_over(options.device);
 
   const std::string path = (fs::path(options.out) / "metrics.jsonl").string();
   create_folder(options.out);

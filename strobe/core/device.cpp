@@ -119,6 +119,8 @@ std::string_view cuda_architectures() { return cuda::architectures(); }
 
 int cuda_device_count() { return cuda::device_count(); }
 
+bool is_gpu_there() { return cuda::is_gpu_there(); }
+
 const CudaInfo& cuda_info(int index) {
   check(index >= 0 && index < cuda_device_count(), "GPU ", index, ", there are ",
         cuda_device_count());

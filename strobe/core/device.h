@@ -62,6 +62,9 @@ struct CudaInfo {
 
 // GPUs that the driver shows; 0 in a build without CUDA and where there is no driver.
 int cuda_device_count();
+// Is there a GPU that is not hidden, whether or not this build can use it? A driver that is too old
+// for the build does not say, and counts as one.
+bool is_gpu_there();
 const CudaInfo& cuda_info(int index = 0);  // throws Error unless there is such a device
 // What this build has GPU code for, "80 90"; empty without CUDA.
 std::string_view cuda_architectures();

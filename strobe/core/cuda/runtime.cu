@@ -2,6 +2,7 @@
 
 #include <cuda_runtime.h>
 
+#include <cstdlib>
 #include <fstream>
 
 #include "strobe/core/cuda/check.h"
@@ -54,6 +55,15 @@ int device_count() {
     return 0;
   }();
   return count;
+}
+
+bool is_gpu_there() {
+  int count = 0;
+  const cudaError_t status = cudaGetDeviceCount(&count);
+  cudaGetLastError();
+  if (status == cudaSuccess || status == cudaErrorNoDevice) return count > 0;
+  const char* visible = std::getenv("CUDA_VISIBLE_DEVICES");
+  return driver_version() > 0 && (visible == nullptr || *visible != '\0');
 }
 
 std::string_view architectures() { return STROBE_CUDA_ARCHITECTURES; }

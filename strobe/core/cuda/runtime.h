@@ -13,6 +13,7 @@
 namespace strobe::cuda {
 
 int device_count();
+bool is_gpu_there();
 std::string_view architectures();
 std::string why_not(int index);  // as why_no_cuda()
 CudaInfo info(int index);        // of an existing device

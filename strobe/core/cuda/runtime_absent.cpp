@@ -10,6 +10,7 @@ namespace {
 }  // namespace
 
 int device_count() { return 0; }
+bool is_gpu_there() { return false; }
 std::string_view architectures() { return ""; }
 std::string why_not(int) { return "this build has no CUDA"; }
 CudaInfo info(int) { refuse(); }
