@@ -7,7 +7,13 @@ endif()
 
 if(STROBE_CUDA)
   if(NOT CMAKE_CUDA_ARCHITECTURES)
-    set(CMAKE_CUDA_ARCHITECTURES 80 90 CACHE STRING "GPU architectures to compile for")
+    set(architectures 80 90)  # newer GPUs run these; Turing's take code of their own
+    execute_process(COMMAND nvidia-smi --query-gpu=compute_cap --format=csv,noheader
+                    OUTPUT_VARIABLE capabilities ERROR_QUIET)
+    if(capabilities MATCHES "7\\.5")
+      list(PREPEND architectures 75)
+    endif()
+    set(CMAKE_CUDA_ARCHITECTURES ${architectures} CACHE STRING "GPU architectures to compile for")
   endif()
   enable_language(CUDA)
   find_package(CUDAToolkit REQUIRED)
