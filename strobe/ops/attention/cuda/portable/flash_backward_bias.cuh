@@ -22,7 +22,7 @@ struct BiasGradient {
 //             added up last: lanes, then warps
 // Shared      as attention_backward_flash with queries as rows, one tile of columns
 // Numerics    S, P, dP, dS and sums in f32
-// Cost        4·B·Hq·Tq·Tk·D FLOP; q, dout are read ⌈Tk/64⌉ times, k, v ⌈Tq/128⌉ times through L2
+// Cost        4·B·Hq·Tq·Tk·D FLOP; through L2, q, dout once a tile of columns, k, v of rows
 template <class Config>
 __global__ void __launch_bounds__(Config::kThreads, 1) attention_backward_flash_bias_kernel(
     const __grid_constant__ FlashBackwardParams<typename Config::T> params,

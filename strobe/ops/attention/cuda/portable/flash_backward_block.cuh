@@ -451,7 +451,7 @@ class FlashBackwardBlock : public FlashBackwardScores<Config> {
 
   Shared& shared_;
   const int query_tile_;  // packed: the first one of the sequence
-  // Of the round before: where its dS K is added, and by exchange_ where dS lies not.
+  // The sums to which the round before adds dS K; and the part of `exchange` that this round fills.
   float* shared_sums_ = nullptr;
   int exchange_ = 0;
   Fragment<T> kept_[2][kKeepsRows ? kDepth : 1][Config::kRowTiles];

@@ -21,8 +21,8 @@ void launch_attention_forward_flash_portable(Context& ctx, const AttentionForwar
 template <class T, int kHeadDim, PortableArch kArch>
 void launch_attention_backward_flash_portable(Context& ctx, const AttentionBackward& args);
 
-// The backward pass. `arch` says which variants run, those that the forward pass has, too; of
-// shared memory they may need more.
+// The backward pass. `arch` says which variants run: of the types and head dims that the forward
+// pass has, but a block may need more shared memory.
 std::string why_not_flash_backward(const AttentionProblem& problem, PortableArch arch,
                                    const CudaInfo& info);
 int64_t flash_backward_workspace_bytes(const AttentionProblem& problem, PortableArch arch);

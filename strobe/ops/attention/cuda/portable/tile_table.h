@@ -18,10 +18,9 @@ struct FlashForwardTile {
   int key_parts;              // S is made in: the maxima of one are found beside the next one's
 };
 
-// TFLOP/s on an H100 at T = 4096, full, where something else was close (without dropout, with):
-//   D = 64   queries in registers 315, 254; in shared memory 326, 244. S in one part 319, 247.
-//            128 × 128: 311, 223
-//   D = 128  128 × 64: 368, 286; S in two parts 350, 281. 64 × 64: 298, 276
+// On an H100 at T = 4096, full, what else was close (without dropout, with it):
+//   D = 64   queries the other way −3%, −4%; S in one part −2%, −3%; tiles of 128 × 128 −5%, −12%
+//   D = 128  S in two parts −5%, −2%; tiles of 64 × 64 −19%, −3%
 constexpr FlashForwardTile flash_forward_tile(int head_dim, bool has_dropout, PortableArch arch) {
   if (arch == PortableArch::sm75) {  // 64 KiB of shared memory
     if (head_dim <= 64) return {128, 64, 4, 1, 2, false, 1, 1};
