@@ -28,6 +28,9 @@ foreach(head_dim IN LISTS STROBE_GPU_HEAD_DIMS)
 endforeach()
 list(REMOVE_DUPLICATES STROBE_GPU_HEAD_DIMS_sm90)
 
+# Before, ptxas waits for products of Hopper's kernels by itself (C7515).
+set(STROBE_OLDEST_CUDA_OF_SM90 12.9)
+
 # Of the configured architectures those that take the kernels of `arch`; names such as "native" are
 # taken for newer than sm_80.
 function(strobe_architectures result arch)
@@ -38,6 +41,9 @@ function(strobe_architectures result arch)
       set(is_old TRUE)
     endif()
     if(arch STREQUAL "sm90")
+      if(CUDAToolkit_VERSION VERSION_LESS STROBE_OLDEST_CUDA_OF_SM90)
+        continue()
+      endif()
       if(architecture MATCHES "^(90|all)" OR
          (architecture STREQUAL "native" AND "${CMAKE_CUDA_ARCHITECTURES_NATIVE}" MATCHES "90"))
         set(list 90a-real)
