@@ -14,8 +14,8 @@ std::span<const Sm90Variant<AttentionBackward>> flash_backward_sm90_variants() {
 
 int64_t flash_backward_sm90_workspace_bytes(const AttentionProblem& p) {
   const auto* variant = find_variant(flash_backward_sm90_variants(), p.dtype, p.head_dim);
-  constexpr int kAnyProcessors = 1;  // memory does not depend on their number
-  return FlashBackwardSm90Plan(p, variant->head_dim, kAnyProcessors).bytes();
+  constexpr int kAnyProcessors = 1, kAnyCache = 0;  // memory does not depend on them
+  return FlashBackwardSm90Plan(p, variant->head_dim, kAnyProcessors, kAnyCache).bytes();
 }
 
 }  // namespace strobe

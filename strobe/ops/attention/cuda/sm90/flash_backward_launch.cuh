@@ -68,8 +68,8 @@ void launch_backward_sm90(Context& ctx, const AttentionBackward& args,
 template <class T, int kHeadDim>
 void launch_attention_backward_flash_sm90(Context& ctx, const AttentionBackward& args) {
   const AttentionProblem problem = problem_of(ctx, args);
-  const int processors = cuda_info(ctx.device().index).multiprocessors;
-  const FlashBackwardSm90Plan plan(problem, kHeadDim, processors);
+  const CudaInfo& gpu = cuda_info(ctx.device().index);
+  const FlashBackwardSm90Plan plan(problem, kHeadDim, gpu.multiprocessors, gpu.l2_bytes);
   const Arena::Scope scope(ctx.arena());
   const auto allocate = [&](int64_t floats) {
     return ctx.arena().allocate(MemoryUse::attention, DType::f32, {floats}).template as<float>();
@@ -81,7 +81,7 @@ void launch_attention_backward_flash_sm90(Context& ctx, const AttentionBackward&
   params.additions = plan.is_ordered ? params.items_taken + plan.kOwnCounters : nullptr;
   const auto launch_steps = [&]<bool kHasDropout, int kBlockQ>() {
     using Config = FlashBackwardSm90<T, kHeadDim, kHasDropout, kBlockQ>;
-    launch_backward_sm90<Config>(ctx, args, params, processors);
+    launch_backward_sm90<Config>(ctx, args, params, gpu.multiprocessors);
   };
   constexpr int kFewQueries = 0;
   constexpr int64_t kManyQueries = INT64_MAX;
